@@ -1,0 +1,3 @@
+//! The program: arguments, telemetry, exit codes.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Generated protobuf code: the only place that names it.
