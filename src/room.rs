@@ -1,6 +1,14 @@
 //! The rules: what a room is and does. No async, no I/O, no clock: time comes in as an argument.
 
+pub mod admission;
+pub mod bits;
 pub mod decision;
+pub mod eta;
+pub mod line;
 pub mod name;
 pub mod policy;
+pub mod rank;
+pub mod sessions;
+pub mod snapshot;
 pub mod standing;
+pub mod state;

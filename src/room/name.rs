@@ -39,6 +39,13 @@ impl RoomName {
     }
 }
 
+impl<'de> serde::Deserialize<'de> for RoomName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::parse(&name).ok_or_else(|| serde::de::Error::custom(format!("a room name is {}", Self::RULE)))
+    }
+}
+
 impl Borrow<str> for RoomName {
     fn borrow(&self) -> &str {
         &self.0

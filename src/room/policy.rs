@@ -16,7 +16,7 @@ pub const MAX_DURATION_MS: Millis = 31 * 24 * 3_600_000;
 pub const MAX_COUNT: u32 = 1_000_000_000;
 
 /// What happens to somebody who joins again while holding a place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Rejoin {
     /// The place held is kept (default).
@@ -26,7 +26,7 @@ pub enum Rejoin {
 }
 
 /// What newcomers get while the store does not answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnOutage {
     /// A waiting page without a number, and a retry (default).
@@ -38,7 +38,7 @@ pub enum OnOutage {
 }
 
 /// Whether the room is in force.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Limits are applied (default).
@@ -48,7 +48,7 @@ pub enum Mode {
 }
 
 /// What a place belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Identity {
     /// Whoever holds the ticket (default).
@@ -118,6 +118,13 @@ impl serde::Serialize for Rate {
     }
 }
 
+impl<'de> serde::Deserialize<'de> for Rate {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(|()| serde::de::Error::custom(format!("{} is no rate", quoted(&text))))
+    }
+}
+
 impl FromStr for Rate {
     type Err = ();
 
@@ -134,7 +141,7 @@ impl FromStr for Rate {
 }
 
 /// The limits of a room.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Policy {
     /// Which room.
     pub room: RoomName,

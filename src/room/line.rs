@@ -1,0 +1,349 @@
+//! The line of one generation: who waits, who was called, who was heard of lately.
+//!
+//! Numbers below `head` were called or have left; numbers from `next` on were not given yet.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::bits::Bits;
+use super::policy::Millis;
+
+/// How many numbers a healed line leaves out beyond the highest it knows of, so that none is given twice.
+///
+/// More than any replica can have been given between two calls that told of its highest number.
+pub const MARGIN: u64 = 65_536;
+
+/// The line of one generation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Line {
+    generation: u64,
+    next: u64,
+    head: u64,
+    waiting: Bits,
+    /// Seen alive in this and in the previous liveness period.
+    seen: [Bits; 2],
+    /// Called, and neither entered nor run out.
+    called: Bits,
+    /// When head moved, and how far: calls run out as ranges.
+    calls: VecDeque<Call>,
+    doubt: Option<Doubt>,
+}
+
+/// A checkpoint of the head: numbers below `upto` were called at `at` or before.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Call {
+    at: Millis,
+    upto: u64,
+}
+
+/// Numbers that may have been given in a past this line has lost: from `from` to below `to`.
+/// Whoever shows a ticket for one of them gets their bit back, once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Doubt {
+    from: u64,
+    to: u64,
+    heard: Bits,
+}
+
+/// What a line says of a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seat {
+    /// In line.
+    Waiting,
+    /// Called, and may enter.
+    Called,
+    /// Neither: entered, left, silent, run out, or never given.
+    Absent,
+}
+
+impl Line {
+    /// An empty line that begins with number 1.
+    pub fn new(generation: u64) -> Self {
+        Self {
+            generation,
+            next: 1,
+            head: 1,
+            waiting: Bits::default(),
+            seen: [Bits::default(), Bits::default()],
+            called: Bits::default(),
+            calls: VecDeque::new(),
+            doubt: None,
+        }
+    }
+
+    /// A line of which nothing is left but the tickets that come in: any number may have been given.
+    pub fn lost(generation: u64) -> Self {
+        let mut line = Self::new(generation);
+        line.next = u64::MAX;
+        line.doubt = Some(Doubt { from: 1, to: u64::MAX, heard: Bits::default() });
+        line
+    }
+
+    /// The line's generation.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The next number to be given.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// The smallest number not yet called.
+    pub fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// Who waits.
+    pub fn waiting(&self) -> &Bits {
+        &self.waiting
+    }
+
+    /// Who was called and may still enter.
+    pub fn called(&self) -> &Bits {
+        &self.called
+    }
+
+    /// Whether numbers may have been given that this line does not know of.
+    pub fn in_doubt(&self) -> bool {
+        self.doubt.is_some()
+    }
+
+    /// Gives the next number to a newcomer.
+    pub fn give(&mut self) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.waiting.insert(number);
+        self.seen[0].insert(number);
+        number
+    }
+
+    /// Where a number stands.
+    pub fn seat(&self, number: u64) -> Seat {
+        if self.called.contains(number) {
+            Seat::Called
+        } else if self.waiting.contains(number) {
+            Seat::Waiting
+        } else {
+            Seat::Absent
+        }
+    }
+
+    /// How many wait before `number`.
+    pub fn ahead_of(&self, number: u64) -> u64 {
+        self.waiting.count_range(self.head, number)
+    }
+
+    /// Notes that a waiting number was heard of.
+    pub fn hear(&mut self, number: u64) {
+        if self.waiting.contains(number) {
+            self.seen[0].insert(number);
+        }
+    }
+
+    /// Notes that all of these were heard of, as far as they wait.
+    pub fn hear_all(&mut self, beats: &Bits) {
+        self.seen[0].union_range(beats, self.head, self.next);
+    }
+
+    /// Notes that everybody was heard of: after a time in which nobody could be.
+    pub fn hear_everybody(&mut self) {
+        let waiting = self.waiting.clone();
+        self.seen[0].union_range(&waiting, self.head, self.next);
+    }
+
+    /// Takes a number out of line and call.
+    pub fn remove(&mut self, number: u64) -> Seat {
+        let seat = self.seat(number);
+        self.waiting.remove(number);
+        self.called.remove(number);
+        seat
+    }
+
+    /// Begins a new liveness period; whoever was silent through the last whole one leaves the line.
+    pub fn rotate(&mut self) {
+        let [now, before] = &self.seen;
+        self.waiting.keep_only(now, before);
+        self.seen.swap(0, 1);
+        self.seen[0] = Bits::default();
+    }
+
+    /// Calls up to `quota` of those who wait and are alive, in number order; the dead in between leave the line.
+    ///
+    /// Works on words of 64 numbers; returns how many were called.
+    pub fn call(&mut self, quota: u64, now: Millis) -> u64 {
+        let start = self.head;
+        let mut left = quota;
+        while left > 0 {
+            let Some(at) = self.waiting.next_from(self.head) else {
+                self.head = self.next.max(self.head);
+                break;
+            };
+            let word = self.waiting.word(at);
+            let live = word & (self.seen[0].word(at) | self.seen[1].word(at));
+            let take = lowest_bits(live, left);
+            // Everything up to the last one called is behind the head; the whole word, if quota remains.
+            left -= u64::from(take.count_ones());
+            let done = if left > 0 { u64::MAX } else { up_to_highest(take) };
+            self.waiting.update_word(at, |word| word & !done);
+            if take != 0 {
+                let first = at & !63;
+                self.called.insert(first + u64::from(take.trailing_zeros()));
+                self.called.update_word(at, |word| word | take);
+            }
+            self.head = (at & !63) + 64 - u64::from(done.leading_zeros());
+        }
+        // The head stands at a waiting number, or where the next one will be given.
+        self.head = self.waiting.next_from(self.head).unwrap_or(self.next).min(self.next);
+        let calls = quota - left;
+        if calls > 0 {
+            self.note_call(start, now);
+        }
+        self.waiting.trim_below(self.head);
+        self.seen.iter_mut().for_each(|seen| seen.trim_below(self.head));
+        calls
+    }
+
+    /// Ends the calls made at `before` or earlier.
+    pub fn expire_calls(&mut self, before: Millis) {
+        while let Some(call) = self.calls.front().copied().filter(|call| call.at <= before) {
+            self.called.clear_range(0, call.upto);
+            self.calls.pop_front();
+        }
+        if self.calls.is_empty() {
+            self.called.trim_below(self.head);
+        } else if let Some(first) = self.called.next_from(0) {
+            self.called.trim_below(first);
+        }
+    }
+
+    fn note_call(&mut self, from: u64, now: Millis) {
+        // Only after healing can the head have been set back behind earlier calls: their time then starts anew,
+        // so that no call runs out early.
+        for call in self.calls.iter_mut().rev().take_while(|call| call.upto > from) {
+            call.at = now;
+        }
+        match self.calls.back_mut() {
+            Some(last) if last.at == now => last.upto = last.upto.max(self.head),
+            _ => self.calls.push_back(Call { at: now, upto: self.head }),
+        }
+    }
+
+    /// A ticket for `number` came in that the line does not know: takes it back in if it may have been lost.
+    ///
+    /// `true` if the number now waits (again).
+    pub fn recover(&mut self, number: u64) -> bool {
+        if number >= self.next {
+            // The ticket proves that the number was given, and so were all before it.
+            self.lose_from(self.next, number + 1);
+        }
+        let Some(doubt) = &mut self.doubt else { return false };
+        if !(doubt.from..doubt.to).contains(&number) || !doubt.heard.insert(number) {
+            return false;
+        }
+        if !self.waiting.insert(number) {
+            return false;
+        }
+        self.seen[0].insert(number);
+        self.head = self.head.min(number);
+        true
+    }
+
+    /// A pass for `number` came in: its bit is not to come back by its ticket.
+    pub fn recover_entered(&mut self, number: u64) {
+        if number >= self.next {
+            self.lose_from(self.next, number + 1);
+        }
+        if let Some(doubt) = &mut self.doubt
+            && (doubt.from..doubt.to).contains(&number)
+        {
+            doubt.heard.insert(number);
+        }
+    }
+
+    /// Numbers from `from` to below `to` may have been given without this line knowing; the next one is `to`.
+    pub fn lose_from(&mut self, from: u64, to: u64) {
+        let drained = self.head >= self.next;
+        self.next = self.next.max(to);
+        match &mut self.doubt {
+            Some(doubt) => {
+                doubt.from = doubt.from.min(from);
+                doubt.to = doubt.to.max(to);
+            }
+            None => self.doubt = Some(Doubt { from, to, heard: Bits::default() }),
+        }
+        if drained {
+            self.head = self.next;
+        }
+    }
+
+    /// The head is known to have been at `head` already: everybody before it was called, now at the latest.
+    pub fn catch_up_head(&mut self, head: u64, now: Millis) {
+        let start = self.head;
+        if head <= start {
+            return;
+        }
+        self.called.union_range(&self.waiting, start, head);
+        self.head = head;
+        self.note_call(start, now);
+        self.waiting.trim_below(head);
+    }
+
+    /// Takes over what a replica last knew of this line, for numbers in doubt that were not heard of since.
+    pub fn restore(&mut self, waiting: &Bits, called: &Bits, next: u64, now: Millis) {
+        let Some(doubt) = &mut self.doubt else { return };
+        let (from, to) = (doubt.from, doubt.to.min(next));
+        if from >= to {
+            return;
+        }
+        for (source, target) in [(waiting, &mut self.waiting), (called, &mut self.called)] {
+            let mut unheard = source.clone();
+            unheard.subtract(&doubt.heard);
+            target.union_range(&unheard, from, to);
+        }
+        self.seen[0].union_range(waiting, from, to);
+        doubt.from = to;
+        if doubt.from >= doubt.to {
+            self.doubt = None;
+        }
+        if let Some(first) = self.waiting.next_from(from) {
+            self.head = self.head.min(first);
+        }
+        if !called.is_empty() {
+            self.note_call(from, now);
+        }
+    }
+
+    /// Calls made in a future that the clock was set back from count as made now.
+    pub fn clamp_calls(&mut self, now: Millis) {
+        self.calls.iter_mut().for_each(|call| call.at = call.at.min(now));
+    }
+
+    /// Ends the doubt: numbers not heard of by now are gone.
+    pub fn settle(&mut self) {
+        self.doubt = None;
+    }
+
+    /// Whether nobody waits and nobody is called.
+    pub fn is_drained(&self) -> bool {
+        self.waiting.is_empty() && self.called.is_empty()
+    }
+}
+
+/// The lowest `n` set bits of a word.
+fn lowest_bits(word: u64, n: u64) -> u64 {
+    if u64::from(word.count_ones()) <= n {
+        return word;
+    }
+    let mut rest = word;
+    for _ in 0..n {
+        rest &= rest - 1;
+    }
+    word & !rest
+}
+
+/// All bits up to and including the highest set one; none for 0.
+fn up_to_highest(word: u64) -> u64 {
+    if word == 0 { 0 } else { u64::MAX >> word.leading_zeros() }
+}

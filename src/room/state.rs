@@ -1,0 +1,432 @@
+//! The model of a room: every operation as a pure function of state, arguments and now.
+//!
+//! The embedded store is this model behind a lock; the Lua scripts are its twin.
+
+mod heal;
+mod tick;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::admission::Credits;
+use super::bits::Bits;
+use super::eta::{History, Speed};
+use super::line::{Line, Seat};
+use super::policy::{Millis, Policy, Rate};
+use super::sessions::Expiring;
+use super::snapshot::{LineView, Snapshot};
+use super::standing::Place;
+
+pub use heal::HOLD_MS;
+
+/// The digest of a verified user's name: what a place belongs to in rooms with `identity: subject`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Subject(pub [u8; 16]);
+
+/// What a replica says with every call.
+#[derive(Clone, Debug, Default)]
+pub struct Call {
+    /// The limits as the replica last heard them; `None`: those in force stay.
+    pub policy: Option<Arc<Policy>>,
+    /// The highest the replica has seen, so that a store that lost its last writes is never behind.
+    pub hints: Hints,
+}
+
+/// The highest values a replica has seen of a room; zeros: none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// Newest generation.
+    pub generation: u64,
+    /// Next number of that generation.
+    pub next: u64,
+    /// Head of that generation.
+    pub head: u64,
+    /// Oldest generation not void.
+    pub floor: u64,
+}
+
+/// Somebody who wants a number.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Newcomer {
+    /// In rooms with `identity: subject`: who they are.
+    pub subject: Option<Subject>,
+    /// Give up a place held by the same subject and go to the back (`rejoin: back`).
+    pub anew: bool,
+}
+
+/// What a visitor's call came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Inside until this time.
+    Admitted(Place, Millis),
+    /// In line at this position (1 is the next).
+    Waiting(Place, u64),
+    /// Not in line any more.
+    Gone(Place),
+}
+
+/// What operators can do to a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// Call nobody until resumed.
+    Pause,
+    /// Call again.
+    Resume,
+    /// Put these limits above the policy's; absent ones are the policy's again.
+    Limits(Limits),
+    /// Begin a new generation: every ticket and pass so far is void.
+    Reset,
+}
+
+/// An operator's limits, above those of the policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Instead of the policy's capacity.
+    pub capacity: Option<u32>,
+    /// Instead of the policy's rate.
+    pub rate: Option<Rate>,
+    /// Instead of the policy's burst.
+    pub burst: Option<u32>,
+}
+
+/// Who was heard of, by generation.
+pub type Beats = Vec<(u64, Bits)>;
+
+/// A room.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// Oldest generation first; the last is the current one. Only after a loss there is more than one.
+    lines: Vec<Line>,
+    floor: u64,
+    /// As the replicas state it.
+    policy: Arc<Policy>,
+    limits: Limits,
+    /// The policy with the limits above it.
+    in_force: Arc<Policy>,
+    paused: bool,
+    credits: Credits,
+    sessions: Expiring,
+    /// Passes given back before their time, until they would have ended.
+    revoked: Expiring,
+    history: History,
+    #[serde(with = "pairs")]
+    subjects: HashMap<Subject, Place>,
+    /// The last tick; time never runs backwards behind it.
+    clock: Millis,
+    rotated_at: Millis,
+    /// Healing: nobody is called before.
+    hold_until: Millis,
+    /// Tickets from a lost past are honoured until.
+    doubt_until: Millis,
+    /// The set of `revoked` as snapshots share it; made anew only after a change.
+    #[serde(skip)]
+    revoked_view: Option<Arc<HashSet<Place>>>,
+}
+
+impl State {
+    /// A room nobody knows of yet.
+    ///
+    /// Its generation is the time in seconds, so that a room made anew after a total loss cannot be taken for
+    /// the lost one; tickets of older generations are honoured for two `patience`, as their holders would have
+    /// lost their place by then anyway.
+    pub fn new(policy: Arc<Policy>, now: Millis) -> Self {
+        Self {
+            lines: vec![Line::new((now / 1_000).max(1))],
+            floor: 0,
+            limits: Limits::default(),
+            in_force: policy.clone(),
+            paused: false,
+            credits: Credits::full(&policy, now),
+            sessions: Expiring::default(),
+            revoked: Expiring::default(),
+            history: History::default(),
+            subjects: HashMap::new(),
+            clock: now,
+            rotated_at: now,
+            hold_until: 0,
+            doubt_until: now + 2 * policy.patience,
+            revoked_view: None,
+            policy,
+        }
+    }
+
+    /// Gives each newcomer a number, then ticks; those whose turn is here already are let in.
+    ///
+    /// A known subject gets its old place instead.
+    pub fn arrive(&mut self, call: &Call, newcomers: &[Newcomer], now: Millis) -> Vec<Outcome> {
+        let now = self.begin(call, now);
+        let places: Vec<Place> = newcomers.iter().map(|newcomer| self.place_for(newcomer)).collect();
+        self.tick(now);
+        places.into_iter().map(|place| self.present(place, now)).collect()
+    }
+
+    /// Takes in who was heard of (and, while healing, what a replica last knew), ticks, and freezes the room.
+    pub fn observe(&mut self, call: &Call, beats: &Beats, known: Option<&Snapshot>, now: Millis) -> Snapshot {
+        let now = self.begin(call, now);
+        if let Some(known) = known {
+            self.restore(known, now);
+        }
+        for (generation, beats) in beats {
+            if let Some(line) = self.line_mut(*generation) {
+                line.hear_all(beats);
+            }
+        }
+        self.tick(now);
+        self.snapshot()
+    }
+
+    /// Shows a ticket: a called number becomes a session, a lost one gets its place back.
+    ///
+    /// Entering twice returns the same session; so does a number of a room without a capacity while its call
+    /// has not run out.
+    pub fn enter(&mut self, call: &Call, places: &[Place], now: Millis) -> Vec<Outcome> {
+        let now = self.begin(call, now);
+        for place in places {
+            self.recover_ticket(*place, now);
+        }
+        self.tick(now);
+        places.iter().map(|place| self.present(*place, now)).collect()
+    }
+
+    /// Prolongs sessions by `session_ttl` from now; `None` where the session is over.
+    ///
+    /// With each place comes the end of the pass shown: while healing it brings a lost session back.
+    pub fn touch(&mut self, call: &Call, passes: &[(Place, Millis)], now: Millis) -> Vec<Option<Millis>> {
+        let now = self.begin(call, now);
+        self.tick(now);
+        passes.iter().map(|(place, until)| self.touch_one(*place, *until, now)).collect()
+    }
+
+    /// Gives up places and sessions; with each, the end of its pass, if there is one. Says where that freed
+    /// something.
+    pub fn leave(&mut self, call: &Call, places: &[(Place, Option<Millis>)], now: Millis) -> Vec<bool> {
+        let now = self.begin(call, now);
+        self.tick(now);
+        let freed =
+            places.iter().map(|(place, pass_until)| self.leave_one(*place, *pass_until, now)).collect();
+        self.tick(now);
+        freed
+    }
+
+    /// Does what an operator asks.
+    pub fn control(&mut self, call: &Call, control: Control, now: Millis) {
+        let now = self.begin(call, now);
+        match control {
+            Control::Pause => self.paused = true,
+            Control::Resume => self.paused = false,
+            Control::Limits(limits) => {
+                self.limits = limits;
+                self.apply_limits();
+            }
+            Control::Reset => self.reset(now),
+        }
+        self.tick(now);
+    }
+
+    /// The number the current generation gives next: what a checkpoint has to reserve beyond.
+    pub fn next(&self) -> u64 {
+        self.current().next()
+    }
+
+    /// The limits in force.
+    pub fn in_force(&self) -> &Arc<Policy> {
+        &self.in_force
+    }
+
+    /// What is known of the highest values, for hints.
+    pub fn hints(&self) -> Hints {
+        let line = self.current();
+        Hints { generation: line.generation(), next: line.next(), head: line.head(), floor: self.floor }
+    }
+
+    fn begin(&mut self, call: &Call, now: Millis) -> Millis {
+        let now = now.max(self.clock);
+        if let Some(policy) = &call.policy
+            && self.policy != *policy
+        {
+            self.policy = policy.clone();
+            self.apply_limits();
+        }
+        self.take_hints(call.hints, now);
+        now
+    }
+
+    fn apply_limits(&mut self) {
+        let mut policy = (*self.policy).clone();
+        policy.capacity = self.limits.capacity.or(policy.capacity);
+        policy.rate = self.limits.rate.or(policy.rate);
+        policy.burst = self.limits.burst.unwrap_or(policy.burst);
+        self.in_force = Arc::new(policy);
+    }
+
+    fn place_for(&mut self, newcomer: &Newcomer) -> Place {
+        if let Some(subject) = newcomer.subject
+            && let Some(place) = self.subjects.get(&subject).copied()
+            && self.is_held(place)
+        {
+            if !newcomer.anew || self.sessions.until(place).is_some() {
+                return place;
+            }
+            self.remove_from_line(place);
+        }
+        let line = self.current_mut();
+        let place = Place { generation: line.generation(), number: line.give() };
+        if let Some(subject) = newcomer.subject {
+            self.subjects.insert(subject, place);
+        }
+        place
+    }
+
+    fn is_held(&self, place: Place) -> bool {
+        let in_line = self.line(place.generation).is_some_and(|line| line.seat(place.number) != Seat::Absent);
+        in_line || self.sessions.until(place).is_some()
+    }
+
+    /// Where a place stands now, entering it if it was called.
+    fn present(&mut self, place: Place, now: Millis) -> Outcome {
+        if place.generation < self.floor || self.revoked.until(place).is_some() {
+            return Outcome::Gone(place);
+        }
+        if let Some(until) = self.sessions.until(place) {
+            return Outcome::Admitted(place, until);
+        }
+        let Some(line) = self.line_mut(place.generation) else { return Outcome::Gone(place) };
+        line.hear(place.number);
+        match line.seat(place.number) {
+            Seat::Absent => Outcome::Gone(place),
+            Seat::Waiting => Outcome::Waiting(place, self.position(place)),
+            Seat::Called => {
+                let until = now + self.in_force.session_ttl;
+                if self.in_force.capacity.is_some() {
+                    self.remove_from_line(place);
+                    self.sessions.hold(place, until);
+                }
+                Outcome::Admitted(place, until)
+            }
+        }
+    }
+
+    fn touch_one(&mut self, place: Place, pass_until: Millis, now: Millis) -> Option<Millis> {
+        if place.generation < self.floor || self.revoked.until(place).is_some() {
+            return None;
+        }
+        let until = now + self.in_force.session_ttl;
+        if self.in_force.capacity.is_none() {
+            return Some(until);
+        }
+        let known = self.sessions.until(place).is_some();
+        if known || (pass_until > now && self.recover_pass(place, now)) {
+            return Some(self.sessions.hold(place, until));
+        }
+        None
+    }
+
+    fn leave_one(&mut self, place: Place, pass_until: Option<Millis>, now: Millis) -> bool {
+        let held = self.sessions.release(place);
+        let seat = self.remove_from_line(place);
+        // Whoever keeps a copy of the pass must not get in with it: the slot is somebody else's now.
+        if let Some(until) = held.max(pass_until).filter(|until| *until > now)
+            && place.generation >= self.floor
+        {
+            self.revoked.hold(place, until);
+            self.revoked_view = None;
+        }
+        held.is_some() || seat != Seat::Absent
+    }
+
+    fn reset(&mut self, now: Millis) {
+        let generation = (self.current().generation() + 1).max(now / 1_000);
+        self.lines = vec![Line::new(generation)];
+        self.floor = generation;
+        self.sessions = Expiring::default();
+        self.revoked = Expiring::default();
+        self.revoked_view = None;
+        self.subjects.clear();
+        self.history = History::default();
+        self.hold_until = 0;
+        self.doubt_until = 0;
+    }
+
+    fn position(&self, place: Place) -> u64 {
+        let older = self.lines.iter().take_while(|line| line.generation() < place.generation);
+        let before: u64 = older.map(|line| line.waiting().count()).sum();
+        before + self.line(place.generation).map_or(0, |line| line.ahead_of(place.number)) + 1
+    }
+
+    fn snapshot(&mut self) -> Snapshot {
+        let revoked = &self.revoked;
+        let view = self.revoked_view.get_or_insert_with(|| Arc::new(revoked.places().collect())).clone();
+        let waiting = self.lines.iter().map(|line| line.waiting().count()).sum();
+        let stands = self.paused || self.in_force.capacity == Some(0);
+        let speed = if stands { Speed::STILL } else { self.history.speed(&self.in_force, self.clock) };
+        let called = self.outstanding();
+        Snapshot {
+            at: self.clock,
+            floor: self.floor,
+            lines: self.lines.iter().map(LineView::from).collect(),
+            waiting,
+            called,
+            sessions: self.sessions.count(),
+            speed,
+            policy: self.in_force.clone(),
+            paused: self.paused,
+            healing: self.clock < self.doubt_until,
+            revoked: view,
+            quiet: waiting == 0 && called == 0 && self.sessions.count() == 0 && self.revoked.count() == 0,
+        }
+    }
+
+    fn outstanding(&self) -> u64 {
+        self.lines.iter().map(|line| line.called().count()).sum()
+    }
+
+    fn remove_from_line(&mut self, place: Place) -> Seat {
+        self.line_mut(place.generation).map_or(Seat::Absent, |line| line.remove(place.number))
+    }
+
+    fn line(&self, generation: u64) -> Option<&Line> {
+        self.lines.iter().find(|line| line.generation() == generation)
+    }
+
+    fn line_mut(&mut self, generation: u64) -> Option<&mut Line> {
+        self.lines.iter_mut().find(|line| line.generation() == generation)
+    }
+
+    #[allow(clippy::expect_used)]
+    fn current(&self) -> &Line {
+        // Every constructor puts one line in, and the last one is never taken out.
+        self.lines.last().expect("a room has a line")
+    }
+
+    #[allow(clippy::expect_used)]
+    fn current_mut(&mut self) -> &mut Line {
+        // As above.
+        self.lines.last_mut().expect("a room has a line")
+    }
+}
+
+/// A map as a list of pairs: JSON has no other keys than strings.
+mod pairs {
+    use std::collections::HashMap;
+    use std::hash::Hash;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<K: Serialize, V: Serialize, S: Serializer>(
+        map: &HashMap<K, V>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(map)
+    }
+
+    pub(super) fn deserialize<'de, K, V, D>(deserializer: D) -> Result<HashMap<K, V>, D::Error>
+    where
+        K: Deserialize<'de> + Eq + Hash,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Ok(Vec::<(K, V)>::deserialize(deserializer)?.into_iter().collect())
+    }
+}

@@ -1,0 +1,78 @@
+//! The tick: what time alone does to a room. Running it twice at one instant changes nothing.
+
+use super::State;
+use crate::room::admission::quota;
+use crate::room::line::Line;
+use crate::room::policy::Millis;
+
+impl State {
+    /// Brings the room to `now`: ends sessions and calls, rotates liveness, refills credits, and calls whom
+    /// rate, burst and capacity allow.
+    pub(super) fn tick(&mut self, now: Millis) {
+        let since = std::mem::replace(&mut self.clock, now);
+        let line_stood = !self.nobody_waits();
+        self.sessions.expire(now);
+        if self.revoked.expire(now) > 0 {
+            self.revoked_view = None;
+        }
+        if now >= self.in_force.claim_ttl {
+            let before = now - self.in_force.claim_ttl;
+            self.lines.iter_mut().for_each(|line| line.expire_calls(before));
+        }
+        self.rotate(since, now);
+        self.end_doubt(now);
+        self.credits.refill(&self.in_force, now);
+        let calls = if self.paused || now < self.hold_until { 0 } else { self.call(now) };
+        if line_stood {
+            self.history.note(since, now, calls);
+        }
+    }
+
+    fn nobody_waits(&self) -> bool {
+        self.lines.iter().all(|line| line.waiting().is_empty())
+    }
+
+    fn call(&mut self, now: Millis) -> u64 {
+        let outstanding = self.outstanding();
+        let mut left = quota(&self.in_force, &self.credits, self.sessions.count(), outstanding);
+        let mut calls = 0;
+        // Older generations stand before newer ones.
+        for line in &mut self.lines {
+            let called = line.call(left, now);
+            left -= called;
+            calls += called;
+        }
+        if self.in_force.rate.is_some() {
+            self.credits.spend(calls);
+        }
+        calls
+    }
+
+    fn rotate(&mut self, since: Millis, now: Millis) {
+        let patience = self.in_force.patience;
+        if now.saturating_sub(since) > patience / 2 {
+            // Nobody ticked for so long that nobody's heartbeat can have been taken in: silence proves nothing.
+            self.lines.iter_mut().for_each(Line::hear_everybody);
+            self.rotated_at = now;
+        } else if now.saturating_sub(self.rotated_at) >= patience {
+            self.lines.iter_mut().for_each(Line::rotate);
+            self.rotated_at = now;
+            self.forget_subjects();
+        }
+    }
+
+    fn forget_subjects(&mut self) {
+        let mut subjects = std::mem::take(&mut self.subjects);
+        subjects.retain(|_, place| self.is_held(*place));
+        self.subjects = subjects;
+    }
+
+    fn end_doubt(&mut self, now: Millis) {
+        if now < self.doubt_until {
+            return;
+        }
+        self.lines.iter_mut().for_each(Line::settle);
+        let current = self.current().generation();
+        self.lines.retain(|line| line.generation() == current || !line.is_drained());
+    }
+}
