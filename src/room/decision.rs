@@ -1,8 +1,11 @@
-//! What a Check comes to.
+//! What a Check comes to, and how it gets there.
 
 use super::name::RoomName;
-use super::policy::Millis;
+use super::pass;
+use super::policy::{Identity, Millis, Mode, OnOutage, Policy};
+use super::snapshot::Known;
 use super::standing::{Place, Standing};
+use super::token::Claims;
 
 /// What a Check comes to.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,4 +87,169 @@ pub struct Wait {
     pub status: u16,
     /// A new or renewed ticket and its cookie's `Max-Age` in seconds.
     pub ticket: Option<(String, u64)>,
+}
+
+/// What is known when a Check is to be decided.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The limits that Envoy stated for this request.
+    pub policy: &'a Policy,
+    /// A CORS preflight.
+    pub preflight: bool,
+    /// A verified user is named.
+    pub has_subject: bool,
+    /// The pass, its signature, room and time already checked.
+    pub pass: Option<PassShown<'a>>,
+    /// The ticket, checked likewise.
+    pub ticket: Option<&'a Claims>,
+    /// What the room's snapshot says of the ticket's place; `None` without a ticket or a snapshot.
+    pub known: Option<Known>,
+    /// Now.
+    pub now: Millis,
+}
+
+/// A pass, and what the room's snapshot says of it.
+#[derive(Clone, Copy, Debug)]
+pub struct PassShown<'a> {
+    /// What it says.
+    pub claims: &'a Claims,
+    /// It was given back, or is from before a reset.
+    pub is_void: bool,
+    /// The session behind it may have been lost with the store's past.
+    pub may_be_lost: bool,
+}
+
+/// The next step of a Check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Let through untouched.
+    Bypass(Bypass),
+    /// Not let in.
+    Refuse(Refusal),
+    /// The pass is good as it is. No store call.
+    Admit,
+    /// The pass is good; ask the store to prolong the session, and admit whatever it answers.
+    Renew,
+    /// In line at this position. No store call.
+    Wait(u64),
+    /// Show the ticket to the store: it was called, or only the store can tell.
+    Enter,
+    /// Ask the store for a number.
+    Arrive,
+}
+
+/// Decides what to do about a request, from what is known without asking the store.
+pub fn decide(facts: &Facts<'_>) -> Step {
+    if facts.policy.mode == Mode::Off {
+        return Step::Bypass(Bypass::Off);
+    }
+    if facts.preflight {
+        return Step::Bypass(Bypass::Preflight);
+    }
+    if let Some(pass) = facts.pass.filter(|pass| !pass.is_void) {
+        let worn = pass::is_worn(pass.claims, facts.policy.session_ttl, facts.now);
+        return if worn || pass.may_be_lost { Step::Renew } else { Step::Admit };
+    }
+    if facts.policy.identity == Identity::Subject && !facts.has_subject {
+        return Step::Refuse(Refusal::NoSubject);
+    }
+    match (facts.ticket, facts.known) {
+        (None, _) => Step::Arrive,
+        (Some(_), Some(Known::Waiting(position))) => Step::Wait(position),
+        // Gone too: the session may be there while the answer that carried the pass was lost on its way.
+        (Some(_), _) => Step::Enter,
+    }
+}
+
+/// What newcomers get while the store does not answer.
+pub fn without_store(policy: &Policy) -> Verdict {
+    match policy.on_outage {
+        OnOutage::Open => Verdict::Bypass(Bypass::Outage),
+        OnOutage::Closed => Verdict::Refuse { room: policy.room.clone(), reason: Refusal::Outage },
+        OnOutage::Hold => Verdict::Hold {
+            room: policy.room.clone(),
+            status: policy.waiting_status,
+            retry_after: HOLD_RETRY_S,
+        },
+    }
+}
+
+/// When to ask again during an outage, in seconds.
+const HOLD_RETRY_S: u32 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claims(exp: u64) -> Claims {
+        Claims { aud: RoomName::parse("shop").unwrap(), generation: 1, number: 7, iat: 0, exp }
+    }
+
+    fn policy(more: &[(&str, &str)]) -> Policy {
+        let base = [("room", "shop"), ("capacity", "2"), ("session_ttl", "100s")];
+        Policy::parse(base.into_iter().chain(more.iter().copied())).unwrap()
+    }
+
+    fn facts(policy: &Policy) -> Facts<'_> {
+        Facts {
+            policy,
+            preflight: false,
+            has_subject: false,
+            pass: None,
+            ticket: None,
+            known: None,
+            now: 0,
+        }
+    }
+
+    #[test]
+    fn a_pass_needs_no_store_until_it_is_half_worn() {
+        let policy = policy(&[]);
+        let pass = claims(100);
+        let with = |is_void, may_be_lost, now| {
+            let pass = Some(PassShown { claims: &pass, is_void, may_be_lost });
+            decide(&Facts { pass, now, ..facts(&policy) })
+        };
+        assert_eq!(with(false, false, 50_000), Step::Admit);
+        assert_eq!(with(false, false, 50_001), Step::Renew);
+        assert_eq!(with(false, true, 0), Step::Renew);
+        assert_eq!(with(true, false, 0), Step::Arrive);
+    }
+
+    #[test]
+    fn a_ticket_waits_by_the_snapshot_and_asks_the_store_for_the_rest() {
+        let policy = policy(&[]);
+        let ticket = claims(100);
+        let with = |known| Facts { ticket: Some(&ticket), known, ..facts(&policy) };
+        assert_eq!(decide(&with(Some(Known::Waiting(3)))), Step::Wait(3));
+        for known in [None, Some(Known::Called), Some(Known::Gone), Some(Known::Unknown)] {
+            assert_eq!(decide(&with(known)), Step::Enter);
+        }
+        assert_eq!(decide(&facts(&policy)), Step::Arrive);
+    }
+
+    #[test]
+    fn rooms_that_are_off_and_preflights_pass_free() {
+        let off = policy(&[("mode", "off")]);
+        assert_eq!(decide(&facts(&off)), Step::Bypass(Bypass::Off));
+        let on = policy(&[]);
+        assert_eq!(decide(&Facts { preflight: true, ..facts(&on) }), Step::Bypass(Bypass::Preflight));
+    }
+
+    #[test]
+    fn a_room_of_users_refuses_strangers() {
+        let users = policy(&[("identity", "subject")]);
+        assert_eq!(decide(&facts(&users)), Step::Refuse(Refusal::NoSubject));
+        assert_eq!(decide(&Facts { has_subject: true, ..facts(&users) }), Step::Arrive);
+    }
+
+    #[test]
+    fn the_policy_says_what_an_outage_means() {
+        assert!(matches!(without_store(&policy(&[])), Verdict::Hold { status: 429, .. }));
+        assert_eq!(without_store(&policy(&[("on_outage", "open")])), Verdict::Bypass(Bypass::Outage));
+        assert!(matches!(
+            without_store(&policy(&[("on_outage", "closed")])),
+            Verdict::Refuse { reason: Refusal::Outage, .. }
+        ));
+    }
 }

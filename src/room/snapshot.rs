@@ -60,8 +60,8 @@ pub struct Snapshot {
     pub policy: Arc<Policy>,
     /// An operator has paused the room: nobody is called.
     pub paused: bool,
-    /// Part of the room's past may have been lost, and its visitors' patience has not run out yet.
-    pub healing: bool,
+    /// Part of the room's past may have been lost, at this time, and its visitors' patience has not run out yet.
+    pub lost_at: Option<Millis>,
     /// Places whose passes were given back before their time.
     pub revoked: Arc<HashSet<Place>>,
     /// Nobody waits, is called or is inside: nothing will change before somebody comes.
@@ -113,10 +113,11 @@ impl Snapshot {
         place.generation < self.floor || self.revoked.contains(&place)
     }
 
-    /// Whether the session of a valid pass may have been lost: it should then be shown to the store.
-    pub fn may_have_lost(&self, place: Place) -> bool {
+    /// Whether the session of a valid pass issued at `issued_at` may have been lost: the pass should then be
+    /// shown to the store.
+    pub fn may_have_lost(&self, place: Place, issued_at: Millis) -> bool {
         let line = self.lines.iter().find(|line| line.generation == place.generation);
-        self.healing && line.is_none_or(|line| line.in_doubt)
+        self.lost_at.is_some_and(|lost_at| issued_at <= lost_at) && line.is_none_or(|line| line.in_doubt)
     }
 
     /// The newest generation.

@@ -118,6 +118,8 @@ pub struct State {
     rotated_at: Millis,
     /// Healing: nobody is called before.
     hold_until: Millis,
+    /// When the last loss was noticed; a room made from nothing may have lost everything.
+    lost_at: Millis,
     /// Tickets from a lost past are honoured until.
     doubt_until: Millis,
     /// The set of `revoked` as snapshots share it; made anew only after a change.
@@ -146,6 +148,7 @@ impl State {
             clock: now,
             rotated_at: now,
             hold_until: 0,
+            lost_at: now,
             doubt_until: now + 2 * policy.patience,
             revoked_view: None,
             policy,
@@ -372,7 +375,7 @@ impl State {
             speed,
             policy: self.in_force.clone(),
             paused: self.paused,
-            healing: self.clock < self.doubt_until,
+            lost_at: (self.clock < self.doubt_until).then_some(self.lost_at),
             revoked: view,
             quiet: waiting == 0 && called == 0 && self.sessions.count() == 0 && self.revoked.count() == 0,
         }

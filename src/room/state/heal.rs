@@ -133,6 +133,7 @@ impl State {
 
     fn begin_healing(&mut self, now: Millis) {
         self.hold_until = now + HOLD_MS;
+        self.lost_at = now;
         self.doubt_until = self.doubt_until.max(now + 2 * self.in_force.patience);
         self.credits = Credits::empty(now);
     }

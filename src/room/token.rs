@@ -1,0 +1,377 @@
+//! Signed tokens: the keys, and what ticket and pass have in common. Compact JWS by `jsonwebtoken`.
+
+use std::collections::HashMap;
+
+use jsonwebtoken::jwk::{Jwk, JwkSet};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode};
+use serde::{Deserialize, Serialize};
+
+use super::name::RoomName;
+use super::policy::Millis;
+use super::standing::Place;
+
+/// The longest token that is looked at, in bytes; ours are well under 512.
+pub const MAX_TOKEN_LEN: usize = 2_048;
+
+/// Numbers and generations stay below this: exact in the doubles of Lua and JSON alike.
+const MAX_EXACT: u64 = 1 << 53;
+
+/// Ticket or pass: the token's `typ`, so that one can never stand for the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Proves a number.
+    Ticket,
+    /// Proves a session.
+    Pass,
+}
+
+impl Kind {
+    /// The `typ` of the token's header, also the word for it in cookies, headers and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ticket => "ticket",
+            Self::Pass => "pass",
+        }
+    }
+}
+
+/// What a token says. All fields are required.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// Which room.
+    pub aud: RoomName,
+    /// The place's generation.
+    #[serde(rename = "gen")]
+    pub generation: u64,
+    /// The place's number.
+    #[serde(rename = "num")]
+    pub number: u64,
+    /// When it was issued, seconds since the epoch.
+    pub iat: u64,
+    /// When it ends, seconds since the epoch. There is no leeway: a pass never outlives its slot.
+    pub exp: u64,
+}
+
+impl Claims {
+    /// The place it proves.
+    pub fn place(&self) -> Place {
+        Place { generation: self.generation, number: self.number }
+    }
+
+    /// When it ends, in milliseconds since the epoch.
+    pub fn ends_at(&self) -> Millis {
+        self.exp.saturating_mul(1_000)
+    }
+
+    /// When it was issued, in milliseconds since the epoch.
+    pub fn issued_at(&self) -> Millis {
+        self.iat.saturating_mul(1_000)
+    }
+}
+
+/// Why a token is not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum TokenError {
+    /// Longer than [`MAX_TOKEN_LEN`].
+    #[error("the token is too long")]
+    TooLong,
+    /// Not a compact JWS, or a claim is missing or of the wrong type.
+    #[error("the token is malformed")]
+    Malformed,
+    /// A ticket where a pass belongs, or the other way round.
+    #[error("the token is of the wrong kind")]
+    WrongKind,
+    /// No key of that `kid` here.
+    #[error("the token was signed with an unknown key")]
+    UnknownKey,
+    /// Forged, cut, or of another algorithm than the key's.
+    #[error("the token's signature does not fit")]
+    BadSignature,
+    /// Issued for another room.
+    #[error("the token belongs to another room")]
+    OtherRoom,
+    /// Over.
+    #[error("the token has expired")]
+    Expired,
+}
+
+impl TokenError {
+    /// The reason in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TooLong => "too_long",
+            Self::Malformed => "malformed",
+            Self::WrongKind => "wrong_kind",
+            Self::UnknownKey => "unknown_key",
+            Self::BadSignature => "bad_signature",
+            Self::OtherRoom => "other_room",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// One signing key as it is configured.
+pub struct Key {
+    /// Its name: the token's `kid`.
+    pub kid: String,
+    /// The key itself.
+    pub material: Material,
+}
+
+/// The key itself; one algorithm each.
+pub enum Material {
+    /// HS256: a shared secret of at least 32 bytes.
+    Hs256(Vec<u8>),
+    /// EdDSA (Ed25519): a private key, PKCS #8 in PEM. Its public half is served as JWKS.
+    EdDsa(String),
+    /// EdDSA, verification only: a public key, SPKI in PEM.
+    EdDsaPublic(String),
+}
+
+/// A key that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The ring has no key, or its first cannot sign.
+    #[error("the first key must be one that signs: HS256 with a secret, or EdDSA with a private_key")]
+    NoSigner,
+    /// The material does not fit the algorithm.
+    #[error("key {kid:?} cannot be read: {why}")]
+    Unreadable {
+        /// Which key.
+        kid: String,
+        /// What `jsonwebtoken` says; free of key material.
+        why: jsonwebtoken::errors::Error,
+    },
+}
+
+/// The keys: several verify, the first signs.
+pub struct KeyRing {
+    kid: String,
+    algorithm: Algorithm,
+    signer: EncodingKey,
+    verifiers: HashMap<String, (Validation, DecodingKey)>,
+    published: JwkSet,
+}
+
+impl KeyRing {
+    /// Takes the keys in order; the first signs.
+    pub fn new(keys: &[Key]) -> Result<Self, KeyError> {
+        let mut signing = None;
+        let mut verifiers = HashMap::new();
+        let mut published = Vec::new();
+        for (index, key) in keys.iter().enumerate() {
+            let loaded = Loaded::new(&key.material)
+                .map_err(|why| KeyError::Unreadable { kid: key.kid.clone(), why })?;
+            if let Some(mut jwk) = loaded.published {
+                jwk.common.key_id = Some(key.kid.clone());
+                published.push(jwk);
+            }
+            if index == 0 {
+                signing = loaded.signer.map(|signer| (key.kid.clone(), loaded.algorithm, signer));
+            }
+            verifiers.insert(key.kid.clone(), (validation(loaded.algorithm), loaded.verifier));
+        }
+        let (kid, algorithm, signer) = signing.ok_or(KeyError::NoSigner)?;
+        Ok(Self { kid, algorithm, signer, verifiers, published: JwkSet { keys: published } })
+    }
+
+    /// The public keys that backends may verify passes with (EdDSA only; shared secrets are never shown).
+    pub fn published(&self) -> &JwkSet {
+        &self.published
+    }
+
+    /// Signs a token.
+    pub fn sign(&self, kind: Kind, claims: &Claims) -> Result<String, jsonwebtoken::errors::Error> {
+        let mut header = Header::new(self.algorithm);
+        header.typ = Some(kind.as_str().to_owned());
+        header.kid = Some(self.kid.clone());
+        encode(&header, claims, &self.signer)
+    }
+
+    /// Checks a token: kind, key, signature, room and time, in that order.
+    ///
+    /// The algorithm is the key's, never the token's word.
+    pub fn verify(
+        &self,
+        kind: Kind,
+        room: &RoomName,
+        token: &str,
+        now: Millis,
+    ) -> Result<Claims, TokenError> {
+        if token.len() > MAX_TOKEN_LEN {
+            return Err(TokenError::TooLong);
+        }
+        let header = decode_header(token).map_err(|_| TokenError::Malformed)?;
+        if header.typ.as_deref() != Some(kind.as_str()) {
+            return Err(TokenError::WrongKind);
+        }
+        let key_name = header.kid.as_deref().unwrap_or_default();
+        let (validation, key) = self.verifiers.get(key_name).ok_or(TokenError::UnknownKey)?;
+        let claims = decode::<Claims>(token, key, validation).map_err(|error| match error.kind() {
+            jsonwebtoken::errors::ErrorKind::InvalidSignature
+            | jsonwebtoken::errors::ErrorKind::InvalidAlgorithm => TokenError::BadSignature,
+            _ => TokenError::Malformed,
+        })?;
+        let claims = claims.claims;
+        let exact = |n: u64| (1..MAX_EXACT).contains(&n);
+        if !exact(claims.generation) || !exact(claims.number) {
+            return Err(TokenError::Malformed);
+        }
+        if claims.aud != *room {
+            return Err(TokenError::OtherRoom);
+        }
+        if claims.ends_at() <= now {
+            return Err(TokenError::Expired);
+        }
+        Ok(claims)
+    }
+}
+
+/// Signature and form only: room and time are checked here, as both come in as arguments.
+fn validation(algorithm: Algorithm) -> Validation {
+    let mut validation = Validation::new(algorithm);
+    validation.set_required_spec_claims(&["exp", "aud"]);
+    validation.validate_exp = false;
+    validation.validate_aud = false;
+    validation
+}
+
+struct Loaded {
+    algorithm: Algorithm,
+    signer: Option<EncodingKey>,
+    verifier: DecodingKey,
+    published: Option<Jwk>,
+}
+
+impl Loaded {
+    fn new(material: &Material) -> Result<Self, jsonwebtoken::errors::Error> {
+        match material {
+            Material::Hs256(secret) => Ok(Self {
+                algorithm: Algorithm::HS256,
+                signer: Some(EncodingKey::from_secret(secret)),
+                verifier: DecodingKey::from_secret(secret),
+                published: None,
+            }),
+            Material::EdDsa(pem) => {
+                let signer = EncodingKey::from_ed_pem(pem.as_bytes())?;
+                let jwk = Jwk::from_encoding_key(&signer, Algorithm::EdDSA)?;
+                let verifier = DecodingKey::from_jwk(&jwk)?;
+                Ok(Self { algorithm: Algorithm::EdDSA, signer: Some(signer), verifier, published: Some(jwk) })
+            }
+            Material::EdDsaPublic(pem) => {
+                let verifier = DecodingKey::from_ed_pem(pem.as_bytes())?;
+                let jwk = Jwk::from_decoding_key(&verifier, Some(Algorithm::EdDSA))?;
+                Ok(Self { algorithm: Algorithm::EdDSA, signer: None, verifier, published: Some(jwk) })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ED_PRIVATE: &str = include_str!("../../tests/data/ed25519.pem");
+
+    fn ring(kid: &str, secret: u8) -> KeyRing {
+        KeyRing::new(&[Key { kid: kid.into(), material: Material::Hs256(vec![secret; 32]) }]).unwrap()
+    }
+
+    fn room(name: &str) -> RoomName {
+        RoomName::parse(name).unwrap()
+    }
+
+    fn claims() -> Claims {
+        Claims { aud: room("shop"), generation: 3, number: 17, iat: 100, exp: 200 }
+    }
+
+    #[test]
+    fn a_token_comes_back_as_it_was_signed() {
+        for material in [Material::Hs256(vec![1; 32]), Material::EdDsa(ED_PRIVATE.into())] {
+            let ring = KeyRing::new(&[Key { kid: "k".into(), material }]).unwrap();
+            let token = ring.sign(Kind::Pass, &claims()).unwrap();
+            assert_eq!(ring.verify(Kind::Pass, &room("shop"), &token, 199_999), Ok(claims()));
+            assert_eq!(ring.verify(Kind::Pass, &room("shop"), &token, 200_000), Err(TokenError::Expired));
+            assert_eq!(ring.verify(Kind::Pass, &room("open"), &token, 0), Err(TokenError::OtherRoom));
+            assert_eq!(ring.verify(Kind::Ticket, &room("shop"), &token, 0), Err(TokenError::WrongKind));
+        }
+    }
+
+    #[test]
+    fn every_cut_and_every_flipped_bit_is_refused() {
+        let ring = ring("k", 1);
+        let token = ring.sign(Kind::Ticket, &claims()).unwrap();
+        for end in 0..token.len() {
+            assert!(ring.verify(Kind::Ticket, &room("shop"), &token[..end], 0).is_err(), "cut at {end}");
+        }
+        for at in 0..token.len() {
+            let mut bytes = token.clone().into_bytes();
+            bytes[at] ^= 1;
+            if let Ok(forged) = String::from_utf8(bytes) {
+                // The last character of base64 carries bits that mean nothing; everything else must count.
+                let spare = at + 1 == token.len();
+                let result = ring.verify(Kind::Ticket, &room("shop"), &forged, 0);
+                assert!(spare || result.is_err(), "flipped at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn keys_rotate_and_strangers_are_refused() {
+        let (old, new) = (ring("old", 1), ring("new", 2));
+        let both = KeyRing::new(&[
+            Key { kid: "new".into(), material: Material::Hs256(vec![2; 32]) },
+            Key { kid: "old".into(), material: Material::Hs256(vec![1; 32]) },
+        ])
+        .unwrap();
+        let by_old = old.sign(Kind::Pass, &claims()).unwrap();
+        assert!(both.verify(Kind::Pass, &room("shop"), &by_old, 0).is_ok());
+        assert_eq!(new.verify(Kind::Pass, &room("shop"), &by_old, 0), Err(TokenError::UnknownKey));
+        let same_name = ring("old", 9);
+        assert_eq!(same_name.verify(Kind::Pass, &room("shop"), &by_old, 0), Err(TokenError::BadSignature));
+        assert!(new.verify(Kind::Pass, &room("shop"), &both.sign(Kind::Pass, &claims()).unwrap(), 0).is_ok());
+    }
+
+    #[test]
+    fn the_algorithm_is_the_keys_and_never_the_tokens() {
+        use base64::Engine as _;
+        use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
+        let ring = ring("k", 1);
+        let token = ring.sign(Kind::Pass, &claims()).unwrap();
+        let body = token.split('.').nth(1).unwrap();
+        for alg in ["none", "None", "HS384", "EdDSA", "RS256"] {
+            let header = B64.encode(format!(r#"{{"typ":"pass","kid":"k","alg":"{alg}"}}"#));
+            for signature in ["", token.split('.').nth(2).unwrap()] {
+                let forged = format!("{header}.{body}.{signature}");
+                assert!(ring.verify(Kind::Pass, &room("shop"), &forged, 0).is_err(), "{alg}");
+            }
+        }
+    }
+
+    #[test]
+    fn absurd_claims_and_lengths_are_refused() {
+        let ring = ring("k", 1);
+        for (generation, number) in [(0, 1), (1, 0), (1, u64::MAX), (1 << 53, 1)] {
+            let token = ring.sign(Kind::Ticket, &Claims { generation, number, ..claims() }).unwrap();
+            assert_eq!(ring.verify(Kind::Ticket, &room("shop"), &token, 0), Err(TokenError::Malformed));
+        }
+        let long = "a".repeat(64 * 1024);
+        assert_eq!(ring.verify(Kind::Ticket, &room("shop"), &long, 0), Err(TokenError::TooLong));
+        assert_eq!(ring.verify(Kind::Ticket, &room("shop"), "", 0), Err(TokenError::Malformed));
+    }
+
+    #[test]
+    fn only_public_keys_are_published_and_a_public_key_cannot_sign() {
+        let ring = KeyRing::new(&[
+            Key { kid: "ed".into(), material: Material::EdDsa(ED_PRIVATE.into()) },
+            Key { kid: "hs".into(), material: Material::Hs256(vec![7; 32]) },
+        ])
+        .unwrap();
+        let published = serde_json::to_string(ring.published()).unwrap();
+        assert!(published.contains(r#""kid":"ed""#) && published.contains(r#""x":"#), "{published}");
+        assert!(!published.contains(r#""hs""#) && !published.contains(r#""d":"#), "{published}");
+        assert!(matches!(KeyRing::new(&[]), Err(KeyError::NoSigner)));
+        let broken = Key { kid: "bad".into(), material: Material::EdDsa("not a key".into()) };
+        assert!(matches!(KeyRing::new(&[broken]), Err(KeyError::Unreadable { .. })));
+    }
+}
