@@ -1,0 +1,317 @@
+//! Metrics: handles looked up ahead of time, and their text for Prometheus.
+
+pub mod label;
+mod process;
+pub mod room;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use self::label::{
+    Label, ListenerLabel, StoreFault, StoreOp, StreamKind, TokenFault, TokenLabel, VerdictLabel,
+};
+use self::process::Process;
+use self::room::{Buckets, OTHER_ROOMS, RoomFamilies, RoomMetrics};
+use crate::room::name::RoomName;
+
+/// Seconds a Check or a store call takes: 50 µs to 1 s; Envoy gives up at 100 ms.
+const LATENCY_BUCKETS: [f64; 14] =
+    [50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0];
+
+/// Every metric of the process. Share it in an `Arc`.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    families: RoomFamilies,
+    max_rooms: usize,
+    rooms: RwLock<HashMap<RoomName, Arc<RoomMetrics>>>,
+    check_seconds: By<VerdictLabel, Histogram>,
+    store_seconds: By<StoreOp, Histogram>,
+    store_errors: By<StoreOp, By<StoreFault, Counter>>,
+    streams_open: By<StreamKind, Gauge>,
+    streams_refused: Counter,
+    config_errors: Counter,
+    tokens_refused: By<TokenLabel, By<TokenFault, Counter>>,
+    checks_in_flight: Gauge,
+    checks_shed: Counter,
+    listeners: By<ListenerLabel, ListenerMetrics>,
+}
+
+impl Metrics {
+    /// What [`Metrics::encode`] returns, as a `Content-Type`.
+    pub const CONTENT_TYPE: &'static str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+    /// All metrics at zero. At most `max_rooms` rooms get series of their own (some 45 each); those
+    /// beyond share the room `_other`.
+    pub fn new(max_rooms: usize) -> Self {
+        let mut root = Registry::default();
+        root.register_collector(Box::new(Process::starting_now()));
+        let registry = root.sub_registry_with_prefix("anteroom");
+        registry.register("build", "The program", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        let connections = ConnectionFamilies::register(registry);
+        Self {
+            families: RoomFamilies::register(registry),
+            max_rooms,
+            rooms: RwLock::default(),
+            check_seconds: histograms(registry, "check", "Time to answer a Check", "verdict"),
+            store_seconds: histograms(registry, "store_call", "Time a store call takes", "op"),
+            store_errors: counters(registry, "store_errors", "Store calls that failed", ["op", "kind"]),
+            streams_open: gauges(registry, "streams_open", "Streams open to visitors", "kind"),
+            streams_refused: counter(
+                registry,
+                "streams_refused",
+                "Streams refused because too many are open already",
+            ),
+            config_errors: counter(
+                registry,
+                "config_errors",
+                "Requests whose policy could not be understood; the log names each mistake once",
+            ),
+            tokens_refused: counters(
+                registry,
+                "tokens_refused",
+                "Tickets and passes that prove nothing",
+                ["kind", "reason"],
+            ),
+            checks_in_flight: {
+                let gauge = Gauge::default();
+                registry.register("checks_in_flight", "Checks being answered", gauge.clone());
+                gauge
+            },
+            checks_shed: counter(
+                registry,
+                "checks_shed",
+                "Checks turned away because too many are in flight",
+            ),
+            listeners: By::new(|listener: ListenerLabel| connections.of(listener)),
+            registry: root,
+        }
+    }
+
+    /// The metrics of a room. Ask once per room and keep the answer: rooms past the bound get a new
+    /// holder at each call, whose levels count into `_other` as long as it lives.
+    pub fn room(&self, name: &RoomName) -> Arc<RoomMetrics> {
+        if let Some(known) = self.rooms.read().get(name) {
+            return Arc::clone(known);
+        }
+        let mut rooms = self.rooms.write();
+        if let Some(known) = rooms.get(name) {
+            return Arc::clone(known);
+        }
+        if rooms.len() >= self.max_rooms {
+            return Arc::new(self.families.of(OTHER_ROOMS));
+        }
+        let new = Arc::new(self.families.of(name.as_str()));
+        rooms.insert(name.clone(), Arc::clone(&new));
+        new
+    }
+
+    /// A Check was answered, after so long. By verdict and not by room: what it costs depends on the
+    /// way it took, and every room more would be a histogram more.
+    pub fn check_took(&self, verdict: VerdictLabel, took: Duration) {
+        self.check_seconds.of(verdict).observe(took.as_secs_f64());
+    }
+
+    /// A Check has begun; it counts as in flight until the guard is dropped.
+    pub fn check_begun(&self) -> Open {
+        Open::new(&self.checks_in_flight)
+    }
+
+    /// A Check was turned away because too many were in flight.
+    pub fn check_shed(&self) {
+        self.checks_shed.inc();
+    }
+
+    /// A store call returned, after so long, well or not.
+    pub fn store_call_took(&self, op: StoreOp, took: Duration) {
+        self.store_seconds.of(op).observe(took.as_secs_f64());
+    }
+
+    /// A store call failed.
+    pub fn store_call_failed(&self, op: StoreOp, fault: StoreFault) {
+        self.store_errors.of(op).of(fault).inc();
+    }
+
+    /// A stream was opened; it counts as open until the guard is dropped.
+    pub fn stream_opened(&self, kind: StreamKind) -> Open {
+        Open::new(self.streams_open.of(kind))
+    }
+
+    /// A stream was refused because too many are open.
+    pub fn stream_refused(&self) {
+        self.streams_refused.inc();
+    }
+
+    /// A request's policy could not be understood.
+    pub fn config_error(&self) {
+        self.config_errors.inc();
+    }
+
+    /// A ticket or pass proved nothing.
+    pub fn token_refused(&self, token: TokenLabel, fault: TokenFault) {
+        self.tokens_refused.of(token).of(fault).inc();
+    }
+
+    /// The handles of a listener.
+    pub fn listener(&self, listener: ListenerLabel) -> ListenerMetrics {
+        self.listeners.of(listener).clone()
+    }
+
+    /// Every metric as `OpenMetrics` text. Fails only if a metric cannot be written as text.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+/// Counts as open in a gauge until it is dropped.
+#[derive(Debug)]
+pub struct Open {
+    gauge: Gauge,
+}
+
+impl Open {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self { gauge: gauge.clone() }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.gauge.dec();
+    }
+}
+
+/// What one listener counts.
+#[derive(Clone, Debug)]
+pub struct ListenerMetrics {
+    open: Gauge,
+    refused: Counter,
+    accept_errors: Counter,
+}
+
+impl ListenerMetrics {
+    /// A connection was accepted; it counts as open until the guard is dropped.
+    pub fn connection_opened(&self) -> Open {
+        Open::new(&self.open)
+    }
+
+    /// A connection was closed at once because too many are open.
+    pub fn connection_refused(&self) {
+        self.refused.inc();
+    }
+
+    /// A connection could not be accepted.
+    pub fn accept_failed(&self) {
+        self.accept_errors.inc();
+    }
+}
+
+struct ConnectionFamilies {
+    open: By<ListenerLabel, Gauge>,
+    refused: By<ListenerLabel, Counter>,
+    accept_errors: By<ListenerLabel, Counter>,
+}
+
+impl ConnectionFamilies {
+    fn register(registry: &mut Registry) -> Self {
+        let refused: Family<_, Counter> = Family::default();
+        let accept_errors: Family<_, Counter> = Family::default();
+        registry.register(
+            "connections_refused",
+            "Connections closed at once because too many are open",
+            refused.clone(),
+        );
+        registry.register(
+            "accept_errors",
+            "Failed attempts to accept a connection; no more file descriptors, mostly",
+            accept_errors.clone(),
+        );
+        let labels = |listener: ListenerLabel| [("listener", listener.as_str())];
+        Self {
+            open: gauges(registry, "connections_open", "Connections open", "listener"),
+            refused: By::new(|listener| refused.get_or_create_owned(&labels(listener))),
+            accept_errors: By::new(|listener| accept_errors.get_or_create_owned(&labels(listener))),
+        }
+    }
+
+    fn of(&self, listener: ListenerLabel) -> ListenerMetrics {
+        ListenerMetrics {
+            open: self.open.of(listener).clone(),
+            refused: self.refused.of(listener).clone(),
+            accept_errors: self.accept_errors.of(listener).clone(),
+        }
+    }
+}
+
+/// One handle for each value of a label.
+#[derive(Debug)]
+struct By<L, M> {
+    handles: Box<[M]>,
+    label: PhantomData<L>,
+}
+
+impl<L: Label, M> By<L, M> {
+    fn new(handle: impl FnMut(L) -> M) -> Self {
+        Self { handles: L::ALL.iter().copied().map(handle).collect(), label: PhantomData }
+    }
+
+    fn of(&self, label: L) -> &M {
+        &self.handles[label.index()]
+    }
+}
+
+fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
+    let counter = Counter::default();
+    registry.register(name, help, counter.clone());
+    counter
+}
+
+fn counters<A: Label, B: Label>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    labels: [&'static str; 2],
+) -> By<A, By<B, Counter>> {
+    let family: Family<[(&'static str, &'static str); 2], Counter> = Family::default();
+    registry.register(name, help, family.clone());
+    By::new(|a: A| {
+        By::new(|b: B| family.get_or_create_owned(&[(labels[0], a.as_str()), (labels[1], b.as_str())]))
+    })
+}
+
+fn gauges<L: Label>(registry: &mut Registry, name: &str, help: &str, label: &'static str) -> By<L, Gauge> {
+    let family: Family<[(&'static str, &'static str); 1], Gauge> = Family::default();
+    registry.register(name, help, family.clone());
+    By::new(|value: L| family.get_or_create_owned(&[(label, value.as_str())]))
+}
+
+fn histograms<L: Label>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    label: &'static str,
+) -> By<L, Histogram> {
+    let buckets = Buckets(&LATENCY_BUCKETS);
+    let family: Family<[(&'static str, &'static str); 1], Histogram, Buckets> =
+        Family::new_with_constructor(buckets);
+    registry.register_with_unit(name, help, Unit::Seconds, family.clone());
+    By::new(|value: L| family.get_or_create_owned(&[(label, value.as_str())]))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,183 @@
+//! The label values of the metrics: closed sets, so that nobody from outside can add a series.
+
+use crate::room::decision::Verdict;
+
+/// A closed set of values of one label.
+pub trait Label: Copy + 'static {
+    /// Every value; the position of a value here is its [`Label::index`].
+    const ALL: &'static [Self];
+
+    /// The value as it stands in the metrics.
+    fn as_str(self) -> &'static str;
+
+    /// The value's position in [`Label::ALL`].
+    fn index(self) -> usize;
+}
+
+macro_rules! label {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident => $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)+
+        }
+
+        impl Label for $name {
+            const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)+
+                }
+            }
+
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    };
+}
+
+label! {
+    /// What a Check came to, without its details.
+    VerdictLabel {
+        /// Let in.
+        Admit => "admit",
+        /// In line.
+        Wait => "wait",
+        /// The store is out: wait without a number.
+        Hold => "hold",
+        /// Not let in and not in line.
+        Refuse => "refuse",
+        /// Passed untouched.
+        Bypass => "bypass",
+        /// Not understood or not answered.
+        Error => "error",
+    }
+}
+
+impl From<&Verdict> for VerdictLabel {
+    fn from(verdict: &Verdict) -> Self {
+        match verdict {
+            Verdict::Bypass(_) => Self::Bypass,
+            Verdict::Admit(_) => Self::Admit,
+            Verdict::Wait(_) => Self::Wait,
+            Verdict::Hold { .. } => Self::Hold,
+            Verdict::Refuse { .. } => Self::Refuse,
+            Verdict::Error { .. } => Self::Error,
+        }
+    }
+}
+
+label! {
+    /// An operation of the store.
+    StoreOp {
+        /// Give new numbers.
+        Arrive => "arrive",
+        /// The tick and the snapshot.
+        Observe => "observe",
+        /// A called number becomes a session.
+        Enter => "enter",
+        /// Prolong sessions.
+        Touch => "touch",
+        /// Give up a place or a session.
+        Leave => "leave",
+        /// Pause, resume, override, reset.
+        Control => "control",
+    }
+}
+
+label! {
+    /// How a store call failed.
+    StoreFault {
+        /// No answer within the budget.
+        Timeout => "timeout",
+        /// Nobody there to answer.
+        Unavailable => "unavailable",
+        /// Too much in flight already; not sent.
+        Overloaded => "overloaded",
+        /// An answer that cannot be understood or that breaks a rule.
+        Invalid => "invalid",
+    }
+}
+
+label! {
+    /// A kind of open stream.
+    StreamKind {
+        /// Server-sent events.
+        Sse => "sse",
+        /// `WatchPosition`.
+        Grpc => "grpc",
+    }
+}
+
+label! {
+    /// What a token claims to be.
+    TokenLabel {
+        /// Proves a number.
+        Ticket => "ticket",
+        /// Proves a session.
+        Pass => "pass",
+    }
+}
+
+label! {
+    /// Why a token was refused.
+    TokenFault {
+        /// Longer than any token of ours.
+        TooLong => "too_long",
+        /// Not a token.
+        Malformed => "malformed",
+        /// Not signed with the algorithm of the key it names.
+        Algorithm => "algorithm",
+        /// Signed with a key that is not known here.
+        UnknownKey => "unknown_key",
+        /// The signature does not fit.
+        Signature => "signature",
+        /// Its time is over.
+        Expired => "expired",
+        /// A ticket where a pass belongs, or the other way round.
+        WrongKind => "wrong_kind",
+        /// Another room's.
+        WrongRoom => "wrong_room",
+        /// Another generation's, or a number that was never given.
+        WrongPlace => "wrong_place",
+        /// Bound to somebody else.
+        WrongBinding => "wrong_binding",
+    }
+}
+
+label! {
+    /// A listener of ours.
+    ListenerLabel {
+        /// `ext_authz` gRPC, for Envoy.
+        Authz => "authz",
+        /// Position gRPC.
+        Position => "position",
+        /// Client HTTP.
+        Client => "client",
+        /// Health and metrics.
+        Admin => "admin",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indexes_are_positions() {
+        fn check<L: Label>() {
+            for (position, label) in L::ALL.iter().enumerate() {
+                assert_eq!(label.index(), position, "{}", label.as_str());
+            }
+        }
+        check::<VerdictLabel>();
+        check::<StoreOp>();
+        check::<StoreFault>();
+        check::<StreamKind>();
+        check::<TokenLabel>();
+        check::<TokenFault>();
+        check::<ListenerLabel>();
+    }
+}
