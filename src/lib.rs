@@ -3,10 +3,9 @@
 //! Imports only run downward: `main → app → config → {authz, position, admin} → rooms → store → room`.
 //! `tests/tidy.rs` holds that order.
 
-pub mod admin;
 pub mod clock;
-pub mod drain;
-pub mod listen;
 pub mod pb;
 pub mod room;
+pub mod rooms;
+pub mod store;
 pub mod telemetry;

@@ -120,6 +120,13 @@ impl Snapshot {
         self.lost_at.is_some_and(|lost_at| issued_at <= lost_at) && line.is_none_or(|line| line.in_doubt)
     }
 
+    /// Whether this snapshot was taken before `place` was given.
+    pub fn is_before(&self, place: Place) -> bool {
+        let Some(line) = self.lines.last() else { return true };
+        place.generation > line.generation
+            || (place.generation == line.generation && place.number >= line.next)
+    }
+
     /// The newest generation.
     pub fn generation(&self) -> u64 {
         self.lines.last().map_or(0, |line| line.generation)

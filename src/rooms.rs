@@ -1,0 +1,267 @@
+//! The rooms of this process: the limits and the snapshot of each, and what visitors do in them.
+//!
+//! Stands between the handlers and the store, so that ext_authz, polls, streams and gRPC all follow the same
+//! way; the rules themselves are in `room`.
+
+pub mod check;
+pub mod feed;
+mod fresh;
+pub mod visit;
+pub mod watch;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use parking_lot::{Mutex, RwLock};
+
+use crate::clock::Clock;
+use crate::room::bits::Bits;
+use crate::room::name::RoomName;
+use crate::room::policy::{Millis, Policy};
+use crate::room::snapshot::Snapshot;
+use crate::room::state::{Beats, Call, Hints};
+use crate::room::token::{Claims, Kind, KeyRing};
+use crate::store::{Store, StoreError};
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::label::{StoreOp, TokenLabel};
+use crate::telemetry::metrics::room::RoomMetrics;
+use fresh::Fresh;
+use watch::Watchers;
+
+/// What the rooms need to know from the settings.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How often snapshots are renewed.
+    pub tick: Duration,
+    /// The longest a store call may take.
+    pub store_budget: Duration,
+    /// How long a ticket lives.
+    pub ticket_ttl: Millis,
+    /// The most rooms kept; one more is an error.
+    pub max_rooms: usize,
+    /// The most streams open at once.
+    pub max_streams: usize,
+}
+
+/// The rooms of this process.
+pub struct Rooms {
+    options: Options,
+    store: Arc<dyn Store>,
+    keys: KeyRing,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    rooms: RwLock<HashMap<RoomName, Arc<Room>>>,
+    /// Tells the feed that a quiet room has come to life.
+    woken: tokio::sync::Notify,
+    streams: Arc<tokio::sync::Semaphore>,
+    store_is_out: AtomicBool,
+}
+
+/// One room, as this process knows it.
+pub struct Room {
+    name: RoomName,
+    /// As Envoy or the rooms file last stated it; `None`: only the store knows.
+    policy: ArcSwapOption<Policy>,
+    snapshot: ArcSwapOption<Snapshot>,
+    /// Numbers given here that the snapshot does not hold yet.
+    fresh: Mutex<Fresh>,
+    /// Who was heard of since the last tick.
+    beats: Mutex<Beats>,
+    watchers: Watchers,
+    metrics: Arc<RoomMetrics>,
+    /// Counts what happened in the room: a quiet one is ticked only after something did.
+    activity: AtomicU64,
+    feed: feed::Pace,
+}
+
+impl Rooms {
+    /// Rooms over a store.
+    pub fn new(
+        options: Options,
+        store: Arc<dyn Store>,
+        keys: KeyRing,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            options,
+            store,
+            keys,
+            clock,
+            metrics,
+            rooms: RwLock::default(),
+            woken: tokio::sync::Notify::new(),
+            streams: Arc::new(tokio::sync::Semaphore::new(options.max_streams)),
+            store_is_out: AtomicBool::new(false),
+        }
+    }
+
+    /// Now, in milliseconds since the epoch.
+    pub fn now(&self) -> Millis {
+        self.clock.now_ms()
+    }
+
+    /// The keys tokens are signed with.
+    pub fn keys(&self) -> &KeyRing {
+        &self.keys
+    }
+
+    /// The metrics.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// The room that `policy` belongs to, with these limits from now on.
+    pub fn room_with(&self, policy: &Arc<Policy>) -> Result<Arc<Room>, StoreError> {
+        let room = self.open(&policy.room)?;
+        let stated = room.policy.load();
+        match &*stated {
+            Some(stated) if Arc::ptr_eq(stated, policy) || stated == policy => {}
+            stated => {
+                if let Some(stated) = stated {
+                    tracing::info!(room = %room.name, from = ?stated, to = ?policy, "the limits have changed");
+                }
+                room.policy.store(Some(policy.clone()));
+            }
+        }
+        Ok(room)
+    }
+
+    /// The room of that name, if its limits are known here or in the store.
+    pub async fn room_named(&self, name: &RoomName) -> Result<Arc<Room>, StoreError> {
+        if let Some(room) = self.rooms.read().get(name) {
+            return Ok(room.clone());
+        }
+        // Only rooms that exist are kept: a visitor's word alone opens none.
+        let call = Call::default();
+        self.timed(StoreOp::Observe, self.store.observe(name, &call, &Beats::new(), None)).await?;
+        let room = self.open(name)?;
+        self.refresh(&room).await?;
+        Ok(room)
+    }
+
+    /// All rooms known here.
+    pub fn all(&self) -> Vec<Arc<Room>> {
+        self.rooms.read().values().cloned().collect()
+    }
+
+    fn open(&self, name: &RoomName) -> Result<Arc<Room>, StoreError> {
+        if let Some(room) = self.rooms.read().get(name) {
+            return Ok(room.clone());
+        }
+        let mut rooms = self.rooms.write();
+        let max = self.options.max_rooms;
+        if rooms.len() >= max && !rooms.contains_key(name) {
+            return Err(StoreError::TooManyRooms { room: name.clone(), max });
+        }
+        let room = rooms.entry(name.clone()).or_insert_with(|| {
+            Arc::new(Room {
+                name: name.clone(),
+                policy: ArcSwapOption::empty(),
+                snapshot: ArcSwapOption::empty(),
+                fresh: Mutex::default(),
+                beats: Mutex::default(),
+                watchers: Watchers::default(),
+                metrics: self.metrics.room(name),
+                activity: AtomicU64::new(1),
+                feed: feed::Pace::default(),
+            })
+        });
+        Ok(room.clone())
+    }
+
+    /// Runs a store call within the budget, and measures it.
+    async fn timed<T>(
+        &self,
+        operation: StoreOp,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let begun = Instant::now();
+        let budget = self.options.store_budget;
+        let result = match tokio::time::timeout(budget, call).await {
+            Ok(result) => result,
+            Err(_) => Err(StoreError::Unavailable(format!("no answer within {budget:?}"))),
+        };
+        self.metrics.store_call_took(operation, begun.elapsed());
+        let out = matches!(result, Err(StoreError::Unavailable(_)));
+        if let Err(error) = &result {
+            self.metrics.store_call_failed(operation, error.into());
+        }
+        // One line at each turn; what happens in between is counted.
+        match (&result, self.store_is_out.load(Ordering::Relaxed)) {
+            (Err(error), false) if out => tracing::error!(%error, "the store is out"),
+            (Ok(_), true) => tracing::info!("the store is back"),
+            _ => return result,
+        }
+        self.store_is_out.store(out, Ordering::Relaxed);
+        result
+    }
+
+    /// The first of these tokens that holds; the others are counted.
+    fn verify<'t>(
+        &self,
+        kind: Kind,
+        room: &RoomName,
+        tokens: impl IntoIterator<Item = &'t str>,
+    ) -> Option<(Claims, &'t str)> {
+        let now = self.now();
+        tokens.into_iter().find_map(|token| match self.keys.verify(kind, room, token, now) {
+            Ok(claims) => Some((claims, token)),
+            Err(error) => {
+                let label = match kind {
+                    Kind::Ticket => TokenLabel::Ticket,
+                    Kind::Pass => TokenLabel::Pass,
+                };
+                self.metrics.token_refused(label, error.into());
+                None
+            }
+        })
+    }
+}
+
+impl Room {
+    /// The room's name.
+    pub fn name(&self) -> &RoomName {
+        &self.name
+    }
+
+    /// The newest snapshot; `None` before the first tick.
+    pub fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        self.snapshot.load_full()
+    }
+
+    /// What to say with a store call.
+    fn call(&self) -> Call {
+        self.activity.fetch_add(1, Ordering::Relaxed);
+        Call { policy: self.policy.load_full(), hints: self.hints() }
+    }
+
+    fn hints(&self) -> Hints {
+        let snapshot = self.snapshot.load();
+        let Some((snapshot, line)) = snapshot.as_ref().and_then(|s| Some((s, s.lines.last()?))) else {
+            return Hints::default();
+        };
+        let given = self.fresh.lock().next();
+        Hints {
+            generation: line.generation,
+            next: line.next.max(given.filter(|(g, _)| *g == line.generation).map_or(0, |(_, next)| next)),
+            head: line.head,
+            floor: snapshot.floor,
+        }
+    }
+}
+
+/// The beats of one generation.
+fn beats_of(beats: &mut Beats, generation: u64) -> &mut Bits {
+    let at = match beats.iter().position(|(other, _)| *other == generation) {
+        Some(at) => at,
+        None => {
+            beats.push((generation, Bits::default()));
+            beats.len() - 1
+        }
+    };
+    &mut beats[at].1
+}

@@ -1,0 +1,141 @@
+//! The way of a Check: tokens, snapshot, decision, store, verdict.
+
+use std::sync::Arc;
+
+use super::visit::{Answer, Issued, Shown, VisitError};
+use super::{Room, Rooms};
+use crate::room::decision::{Admission, Bypass, Facts, PassShown, Step, Verdict, Wait, decide, without_store};
+use crate::room::policy::{Millis, Mode, Policy};
+use crate::room::standing::{Place, Status};
+use crate::room::state::{Newcomer, Outcome};
+use crate::room::token::{Claims, Kind};
+use crate::store::StoreError;
+use crate::telemetry::metrics::label::StoreOp;
+
+impl Rooms {
+    /// Answers a Check on a request under `policy`.
+    pub async fn check(&self, policy: &Arc<Policy>, preflight: bool, shown: &Shown) -> Verdict {
+        if policy.mode == Mode::Off {
+            return Verdict::Bypass(Bypass::Off);
+        }
+        let room = match self.room_with(policy) {
+            Ok(room) => room,
+            Err(error) => return failed(policy, &error.into()),
+        };
+        match self.check_in(&room, policy, preflight, shown).await {
+            Ok(verdict) => verdict,
+            Err(error) => failed(policy, &error),
+        }
+    }
+
+    async fn check_in(
+        &self,
+        room: &Room,
+        policy: &Arc<Policy>,
+        preflight: bool,
+        shown: &Shown,
+    ) -> Result<Verdict, VisitError> {
+        let passes = shown.passes.iter().map(String::as_str);
+        let pass = self.verify(Kind::Pass, &room.name, passes);
+        let ticket = match pass {
+            Some(_) => None,
+            None => self.verify(Kind::Ticket, &room.name, shown.tickets.iter().map(String::as_str)),
+        };
+        // Without a snapshot a pass still holds: it needs no store.
+        let snapshot = self.snapshot_of(room).await.ok();
+        let snapshot = snapshot.as_deref();
+        let ticket = ticket.map(|(ticket, _)| ticket);
+        let facts = Facts {
+            policy,
+            preflight,
+            has_subject: shown.subject.is_some(),
+            pass: pass.as_ref().map(|(claims, _)| PassShown {
+                claims,
+                is_void: snapshot.is_some_and(|s| s.is_void(claims.place())),
+                may_be_lost: snapshot.is_some_and(|s| s.may_have_lost(claims.place(), claims.issued_at())),
+            }),
+            ticket: ticket.as_ref(),
+            known: ticket.as_ref().zip(snapshot).map(|(ticket, s)| room.know(s, ticket.place())),
+            now: self.now(),
+        };
+        match (decide(&facts), &pass, &ticket) {
+            (Step::Bypass(why), ..) => Ok(Verdict::Bypass(why)),
+            (Step::Refuse(reason), ..) => Ok(Verdict::Refuse { room: room.name.clone(), reason }),
+            (Step::Admit, Some((claims, token)), _) => Ok(self.admit_as_is(room, claims, token)),
+            (Step::Renew, Some((claims, token)), _) => self.renew(room, claims, token).await,
+            (Step::Wait(position), _, Some(ticket)) => {
+                let outcome = Outcome::Waiting(ticket.place(), position);
+                Ok(self.verdict(room, policy, self.answer(room, outcome, Some(ticket)).await?))
+            }
+            (Step::Enter, _, Some(ticket)) => {
+                let outcome = self.present(room, ticket.place()).await?;
+                if matches!(outcome, Outcome::Gone(_)) {
+                    return self.newcomer(room, policy, shown).await;
+                }
+                Ok(self.verdict(room, policy, self.answer(room, outcome, Some(ticket)).await?))
+            }
+            (Step::Admit | Step::Renew | Step::Wait(_) | Step::Enter | Step::Arrive, ..) => {
+                self.newcomer(room, policy, shown).await
+            }
+        }
+    }
+
+    async fn newcomer(&self, room: &Room, policy: &Policy, shown: &Shown) -> Result<Verdict, VisitError> {
+        let newcomer = Newcomer { subject: shown.subject, anew: false };
+        let outcome = self.arrive(room, newcomer).await?;
+        Ok(self.verdict(room, policy, self.answer(room, outcome, None).await?))
+    }
+
+    /// Prolongs a session; a store that is out or does not know it leaves the pass as good as it was.
+    async fn renew(&self, room: &Room, claims: &Claims, token: &str) -> Result<Verdict, VisitError> {
+        let (call, shown) = (room.call(), [(claims.place(), claims.ends_at())]);
+        let touched = self.timed(StoreOp::Touch, self.store.touch(&room.name, &call, &shown)).await;
+        match touched.ok().and_then(|untils| untils.first().copied().flatten()) {
+            Some(until) => {
+                let pass = self.issue_pass(room, claims.place(), until)?;
+                Ok(admission(room, claims.place(), pass, until, true))
+            }
+            None => Ok(self.admit_as_is(room, claims, token)),
+        }
+    }
+
+    fn admit_as_is(&self, room: &Room, claims: &Claims, token: &str) -> Verdict {
+        let max_age = claims.exp.saturating_sub(self.now() / 1_000);
+        let pass = Issued { token: token.to_owned(), max_age };
+        admission(room, claims.place(), pass, claims.ends_at(), false)
+    }
+
+    fn verdict(&self, room: &Room, policy: &Policy, answer: Answer) -> Verdict {
+        let standing = answer.standing;
+        match answer.pass {
+            Some(pass) if standing.status == Status::Admitted => {
+                let (place, until) = (answer.place, self.now() + pass.max_age * 1_000);
+                admission(room, place, pass, until, true)
+            }
+            _ => Verdict::Wait(Wait {
+                standing,
+                status: policy.waiting_status,
+                ticket: answer.ticket.map(|ticket| (ticket.token, ticket.max_age)),
+            }),
+        }
+    }
+}
+
+fn admission(room: &Room, place: Place, pass: Issued, expires_at: Millis, fresh: bool) -> Verdict {
+    Verdict::Admit(Admission {
+        room: room.name.clone(),
+        place,
+        pass: pass.token,
+        expires_at,
+        max_age: pass.max_age,
+        fresh,
+    })
+}
+
+/// What a Check comes to that could not be carried through.
+fn failed(policy: &Policy, error: &VisitError) -> Verdict {
+    match error {
+        VisitError::Store(StoreError::Unavailable(_)) => without_store(policy),
+        other => Verdict::Error { message: other.to_string() },
+    }
+}

@@ -1,0 +1,127 @@
+//! The feed: renews the snapshot of every live room once per tick, and whenever somebody cannot wait for it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::MissedTickBehavior;
+
+use super::{Room, Rooms};
+use crate::room::snapshot::{LineView, Snapshot};
+use crate::room::state::{Beats, Call};
+use crate::store::StoreError;
+use crate::telemetry::metrics::label::StoreOp;
+
+/// Where a room's feed stands.
+#[derive(Default)]
+pub(super) struct Pace {
+    /// Renewals asked for, and those done: whoever asks while one runs shares the next.
+    asked: AtomicU64,
+    done: AtomicU64,
+    turn: tokio::sync::Mutex<()>,
+    /// A tick of this room is under way.
+    ticking: AtomicBool,
+    /// The room's activity when it was last found quiet; 0: it was not.
+    quiet_at: AtomicU64,
+}
+
+impl Rooms {
+    /// Ticks the rooms until `stop` resolves. A quiet room is left alone until something happens in it.
+    pub async fn feed(self: Arc<Self>, stop: impl Future<Output = ()>) {
+        let mut ticks = tokio::time::interval(self.options.tick);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // One call per room at most is under way, so that a room on a dead shard holds up no other.
+        let mut under_way = FuturesUnordered::new();
+        tokio::pin!(stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => return,
+                _ = ticks.tick() => {
+                    for room in self.all() {
+                        if room.is_live() && !room.feed.ticking.swap(true, Ordering::AcqRel) {
+                            under_way.push(self.tick(room));
+                        }
+                    }
+                }
+                Some(()) = under_way.next(), if !under_way.is_empty() => {}
+            }
+        }
+    }
+
+    async fn tick(&self, room: Arc<Room>) {
+        // A failure is logged and counted where the store is called; the next tick tries again.
+        let _ = self.refresh(&room).await;
+        room.feed.ticking.store(false, Ordering::Release);
+    }
+
+    /// Renews a room's snapshot now; it holds everything that happened before this call.
+    pub async fn refresh(&self, room: &Room) -> Result<Arc<Snapshot>, StoreError> {
+        let pace = &room.feed;
+        let mine = pace.asked.fetch_add(1, Ordering::AcqRel) + 1;
+        let _turn = pace.turn.lock().await;
+        if pace.done.load(Ordering::Acquire) >= mine {
+            let outcome = || StoreError::Unavailable("the tick before this one failed".to_owned());
+            return room.snapshot().ok_or_else(outcome);
+        }
+        let covered = pace.asked.load(Ordering::Acquire);
+        let activity = room.activity.load(Ordering::Relaxed);
+        let result = self.observe(room).await;
+        pace.done.store(covered, Ordering::Release);
+        let snapshot = Arc::new(result?);
+        pace.quiet_at.store(if snapshot.quiet { activity } else { 0 }, Ordering::Relaxed);
+        self.publish(room, snapshot.clone());
+        Ok(snapshot)
+    }
+
+    async fn observe(&self, room: &Room) -> Result<Snapshot, StoreError> {
+        let call = Call { policy: room.policy.load_full(), hints: room.hints() };
+        let beats = std::mem::take(&mut *room.beats.lock());
+        let observed =
+            self.timed(StoreOp::Observe, self.store.observe(&room.name, &call, &beats, None)).await;
+        let snapshot = match observed {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                room.put_back(&beats);
+                return Err(error);
+            }
+        };
+        // A store that has lost part of the line gets it back from whoever still knows it.
+        match room.snapshot().filter(|known| knows_better(known, &snapshot)) {
+            Some(known) => {
+                let observe = self.store.observe(&room.name, &call, &Beats::new(), Some(&known));
+                self.timed(StoreOp::Observe, observe).await
+            }
+            None => Ok(snapshot),
+        }
+    }
+
+    pub(super) fn publish(&self, room: &Room, snapshot: Arc<Snapshot>) {
+        room.fresh.lock().settle(&snapshot);
+        room.metrics.observed(&snapshot);
+        room.snapshot.store(Some(snapshot.clone()));
+        room.watchers.wake(&snapshot);
+    }
+}
+
+impl Room {
+    fn is_live(&self) -> bool {
+        self.activity.load(Ordering::Relaxed) != self.feed.quiet_at.load(Ordering::Relaxed)
+    }
+
+    fn put_back(&self, beats: &Beats) {
+        let mut kept = self.beats.lock();
+        for (generation, bits) in beats {
+            let line = super::beats_of(&mut kept, *generation);
+            line.union_range(bits, 0, u64::MAX);
+        }
+    }
+}
+
+fn knows_better(known: &Snapshot, told: &Snapshot) -> bool {
+    let sure = |line: &&LineView| !line.in_doubt;
+    told.lines
+        .iter()
+        .filter(|line| line.in_doubt)
+        .any(|line| known.lines.iter().filter(sure).any(|other| other.generation == line.generation))
+}

@@ -1,0 +1,72 @@
+//! Who watches their place: streams register their number, and those whose turn comes are found by it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::Room;
+use crate::room::snapshot::Snapshot;
+use crate::room::standing::Place;
+
+/// The streams of a room, by place. Waking those who were called costs in proportion to their number, not to
+/// that of all who watch.
+#[derive(Default)]
+pub(super) struct Watchers {
+    by_place: Mutex<BTreeMap<(Place, u64), Arc<Notify>>>,
+    last: AtomicU64,
+}
+
+impl Watchers {
+    /// Wakes everybody in front of the heads: they were called, or are gone.
+    pub(super) fn wake(&self, snapshot: &Snapshot) {
+        let by_place = self.by_place.lock();
+        for line in &snapshot.lines {
+            let first = (Place { generation: line.generation, number: 0 }, 0);
+            let head = (Place { generation: line.generation, number: line.head }, 0);
+            by_place.range(first..head).for_each(|(_, notify)| notify.notify_one());
+        }
+        let void = (Place { generation: snapshot.floor, number: 0 }, 0);
+        by_place.range(..void).for_each(|(_, notify)| notify.notify_one());
+    }
+}
+
+/// A place being watched, until it is dropped.
+pub struct Watch {
+    room: Arc<Room>,
+    key: (Place, u64),
+    notify: Arc<Notify>,
+}
+
+impl Watch {
+    /// Begins to watch a place.
+    pub fn new(room: Arc<Room>, place: Place) -> Self {
+        let key = (place, room.watchers.last.fetch_add(1, Ordering::Relaxed));
+        let notify = Arc::new(Notify::new());
+        room.watchers.by_place.lock().insert(key, notify.clone());
+        Self { room, key, notify }
+    }
+
+    /// Which place.
+    pub fn place(&self) -> Place {
+        self.key.0
+    }
+
+    /// Which room.
+    pub fn room(&self) -> &Arc<Room> {
+        &self.room
+    }
+
+    /// Resolves when something may have happened to the place; it may wake for nothing.
+    pub async fn changed(&self) {
+        self.notify.notified().await;
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.room.watchers.by_place.lock().remove(&self.key);
+    }
+}
