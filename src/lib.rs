@@ -3,5 +3,7 @@
 //! Imports only run downward: `main → app → config → {authz, position, admin} → rooms → store → room`.
 //! `tests/tidy.rs` holds that order.
 
+pub mod authz;
+pub mod cookie;
 pub mod pb;
 pub mod room;
