@@ -254,3 +254,6 @@ fn has_media_type(content_type: &str, media_type: &str) -> bool {
     start.eq_ignore_ascii_case(media_type.as_bytes())
         && matches!(rest.first(), None | Some(b'+' | b';' | b' ' | b'\t'))
 }
+
+#[cfg(test)]
+mod tests;

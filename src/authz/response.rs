@@ -147,3 +147,6 @@ fn header(name: &str, value: String, action: HeaderAppendAction) -> HeaderValueO
         keep_empty_value: false,
     }
 }
+
+#[cfg(test)]
+mod tests;
