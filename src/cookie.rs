@@ -171,7 +171,7 @@ mod tests {
         let room = RoomName::parse("Sale-2026.11_30").unwrap();
         let policy = CookiePolicy { secure: true, domain: None };
         let set = TokenCookie::Pass.set(&room, "aa.bb-_.cc", 60, &policy);
-        let sent = set.split(';').next().unwrap();
-        assert_eq!(values(&[sent], &TokenCookie::Pass.name(&room)), ["aa.bb-_.cc"]);
+        let cookie = set.split(';').next().unwrap();
+        assert_eq!(values(&[cookie], &TokenCookie::Pass.name(&room)), ["aa.bb-_.cc"]);
     }
 }

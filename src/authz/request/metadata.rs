@@ -15,7 +15,7 @@ const ROOM_NAMESPACE: &str = "anteroom";
 /// The namespace in which Envoy's `jwt_authn` filter leaves verified payloads.
 const JWT_NAMESPACE: &str = "envoy.filters.http.jwt_authn";
 
-/// The longest `iss` or `sub` taken for one, in bytes; OpenID Connect allows 255 characters.
+/// The longest `iss` or `sub` taken for one, in bytes; an ID token's `sub` has at most 255.
 const MAX_CLAIM_LEN: usize = 1024;
 
 /// A verified user. The name alone is not enough: it is unique only among its issuer's.

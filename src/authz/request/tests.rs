@@ -42,8 +42,8 @@ fn fields_of(fields: &[(&str, Value)]) -> Struct {
     Struct { fields: fields.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect() }
 }
 
-fn metadata(namespace: &str, fields: &[(&str, Value)]) -> Option<Metadata> {
-    Some(Metadata { filter_metadata: HashMap::from([(namespace.to_owned(), fields_of(fields))]) })
+fn metadata(namespace: &str, fields: &[(&str, Value)]) -> Metadata {
+    Metadata { filter_metadata: HashMap::from([(namespace.to_owned(), fields_of(fields))]) }
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn the_policy_in_the_routes_metadata() {
     ];
     let mut request = asked(HttpRequest::default());
     let attributes = request.attributes.as_mut().unwrap();
-    attributes.route_metadata_context = metadata("anteroom", &plain);
+    attributes.route_metadata_context = Some(metadata("anteroom", &plain));
     let pairs = Question::of(&request).route_metadata().unwrap();
     let pairs: Vec<_> = pairs.iter().map(|(key, value)| (*key, value.as_ref())).collect();
     assert_eq!(pairs, [("capacity", "5"), ("half", "0.5"), ("room", "shop"), ("truth", "true")]);
@@ -226,7 +226,7 @@ fn the_policy_in_the_routes_metadata() {
         ("d", Value { kind: None }),
         ("room", text("shop")),
     ];
-    request.attributes.as_mut().unwrap().route_metadata_context = metadata("anteroom", &wrong);
+    request.attributes.as_mut().unwrap().route_metadata_context = Some(metadata("anteroom", &wrong));
     let mistakes = Question::of(&request).route_metadata().unwrap_err();
     assert_eq!(mistakes.len(), 4);
     assert_eq!(
@@ -234,7 +234,7 @@ fn the_policy_in_the_routes_metadata() {
         "a: is a nested value in the route's metadata; write a text, a number, true or false"
     );
 
-    request.attributes.as_mut().unwrap().route_metadata_context = metadata("other", &wrong);
+    request.attributes.as_mut().unwrap().route_metadata_context = Some(metadata("other", &wrong));
     assert_eq!(Question::of(&request).route_metadata(), Ok(Vec::new()));
 }
 
@@ -253,14 +253,14 @@ fn the_verified_user() {
     ];
     let mut request = asked(HttpRequest::default());
     request.attributes.as_mut().unwrap().metadata_context =
-        metadata("envoy.filters.http.jwt_authn", &payloads);
+        Some(metadata("envoy.filters.http.jwt_authn", &payloads));
     let question = Question::of(&request);
     assert_eq!(question.subject(None), Some(Subject { issuer: "https://id", name: "alice" }));
     assert_eq!(question.subject(Some("c_other")), Some(Subject { issuer: "", name: "bob" }));
     for key in ["a_header", "d_odd", "e_long", "f_number", "g_issuer", "h_flat", "missing"] {
         assert_eq!(question.subject(Some(key)), None, "{key}");
     }
-    request.attributes.as_mut().unwrap().metadata_context = metadata("another.filter", &payloads);
+    request.attributes.as_mut().unwrap().metadata_context = Some(metadata("another.filter", &payloads));
     assert_eq!(Question::of(&request).subject(None), None);
 }
 
