@@ -187,7 +187,8 @@ proptest! {
                 prop_assert_eq!(denied.status.unwrap().code, expected);
                 prop_assert!(value_of(&headers, "retry-after").is_some());
                 prop_assert_eq!(value_of(&headers, "cache-control"), Some("no-store"));
-                prop_assert!(denied.body.is_empty() || !Question::of(&request).is_head());
+                let is_grpc = value_of(&headers, "grpc-status").is_some();
+                prop_assert_eq!(denied.body.is_empty(), is_grpc);
             }
             (Verdict::Refuse { .. }, HttpResponse::DeniedResponse(_)) => prop_assert!(code == 14 || code == 16),
             (Verdict::Error { .. }, HttpResponse::ErrorResponse(error)) => {

@@ -196,7 +196,7 @@ impl<'a> Question<'a> {
         self.method() == "OPTIONS" && present("origin") && present("access-control-request-method")
     }
 
-    /// Whether the answer must have no body.
+    /// Whether only the headers of the answer are wanted.
     pub fn is_head(&self) -> bool {
         self.method() == "HEAD"
     }

@@ -16,7 +16,7 @@ use crate::room::decision::{Refusal, Wait};
 use crate::room::name::RoomName;
 use crate::room::standing::{Standing, Status as StandingStatus};
 
-/// What goes in front of everything else that depends on who asks and how.
+/// The request headers that a denial's form depends on.
 const VARY: &str = "accept, accept-language, content-type, cookie";
 
 /// When to come back after a refusal because the store is out, in seconds.
@@ -170,9 +170,9 @@ impl Denial {
         } else if question.accepts_html() && !question.is_websocket() {
             let html = page(waiting);
             self.header("content-security-policy", html.content_security_policy);
-            self.body(question, "text/html; charset=utf-8", html.body);
+            self.body("text/html; charset=utf-8", html.body);
         } else {
-            self.json(question, "application/json", json);
+            self.json("application/json", json);
         }
     }
 
@@ -188,11 +188,12 @@ impl Denial {
         if let (Value::Object(problem), Some(room)) = (&mut problem, room) {
             problem.insert("room".to_owned(), json!(room));
         }
-        self.json(question, "application/problem+json", &problem);
+        self.json("application/problem+json", &problem);
     }
 
     /// `grpc-status` and `grpc-message` as headers and no body: Envoy keeps a `grpc-status` that is there, and takes
-    /// a body, if there were one, for the message.
+    /// a body, if there were one, for the message. (For gRPC-Web, Envoy 1.40 drops the content type of an answer
+    /// without a body; its clients go by `grpc-status`.)
     fn grpc(&mut self, question: &Question<'_>) {
         let status = tonic::Status::new(self.code, self.message.as_str());
         let mut headers = http::HeaderMap::new();
@@ -211,17 +212,17 @@ impl Denial {
         }
     }
 
-    fn json(&mut self, question: &Question<'_>, content_type: &str, value: &impl Serialize) {
+    fn json(&mut self, content_type: &str, value: &impl Serialize) {
         // Serialising plain fields with text keys cannot fail; an empty body would still carry the status.
         let body = serde_json::to_string(value).unwrap_or_default();
-        self.body(question, content_type, body);
+        self.body(content_type, body);
     }
 
-    fn body(&mut self, question: &Question<'_>, content_type: &str, body: String) {
+    /// A body, for `HEAD` too: Envoy itself leaves it out there, and takes `content-length` from it. Without a body
+    /// Envoy would also drop the content type.
+    fn body(&mut self, content_type: &str, body: String) {
         self.header("content-type", content_type);
-        if !question.is_head() {
-            self.http.body = body;
-        }
+        self.http.body = body;
     }
 
     fn header(&mut self, name: &str, value: impl Into<String>) {
