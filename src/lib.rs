@@ -3,7 +3,9 @@
 //! Imports only run downward: `main → app → config → {authz, position, admin} → rooms → store → room`.
 //! `tests/tidy.rs` holds that order.
 
+pub mod authz;
 pub mod clock;
+pub mod cookie;
 pub mod pb;
 pub mod room;
 pub mod rooms;

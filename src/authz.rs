@@ -1,0 +1,4 @@
+//! The `ext_authz` side: Envoy's question read, and the answer written. Both are pure.
+
+pub mod request;
+pub mod response;

@@ -1,0 +1,259 @@
+//! Envoy's question: a view over a `CheckRequest` that answers what the rules ask. Pure, and never panics.
+//!
+//! Where the filter has `allowed_headers`, these must be among them: `accept`, `accept-language`, `cookie`,
+//! `content-type`, `origin`, `access-control-request-method`, `upgrade`, `x-grpc-web`, `x-request-id`,
+//! `traceparent`, `tracestate` and everything that begins with `x-anteroom-`.
+
+mod accept;
+mod metadata;
+
+use std::borrow::Cow;
+
+use crate::pb::envoy::config::core::v3::address::Address;
+use crate::pb::envoy::service::auth::v3::attribute_context::HttpRequest;
+use crate::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest};
+use crate::room::policy::Mistake;
+
+pub use metadata::Subject;
+
+/// What our own headers begin with.
+pub const HEADER_PREFIX: &str = "x-anteroom-";
+
+/// Whether the client speaks gRPC, and which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grpc {
+    /// It does not.
+    No,
+    /// `application/grpc`: Envoy turns a denial into trailers itself.
+    Native,
+    /// `application/grpc-web`, not translated before the filter: a denial needs HTTP 200 and gRPC headers.
+    Web,
+}
+
+/// A view over a `CheckRequest`.
+///
+/// Anything may be missing: the HTTP attributes, the path (`CONNECT` has none), the headers.
+#[derive(Debug)]
+pub struct Question<'a> {
+    attributes: Option<&'a AttributeContext>,
+    http: Option<&'a HttpRequest>,
+    /// Of both `headers` and `header_map`, in one place because they are looked through many times.
+    headers: Vec<(&'a str, &'a [u8])>,
+}
+
+impl<'a> Question<'a> {
+    /// Looks at a request.
+    pub fn of(request: &'a CheckRequest) -> Self {
+        let attributes = request.attributes.as_ref();
+        let http = attributes.and_then(|attributes| attributes.request.as_ref()?.http.as_ref());
+        let mut headers = Vec::new();
+        if let Some(http) = http {
+            let raw = http.header_map.as_ref().map_or(&[][..], |map| &map.headers);
+            headers.reserve_exact(http.headers.len() + raw.len());
+            headers.extend(http.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())));
+            headers.extend(raw.iter().map(|header| {
+                let value = if header.raw_value.is_empty() {
+                    header.value.as_bytes()
+                } else {
+                    header.raw_value.as_slice()
+                };
+                (header.key.as_str(), value)
+            }));
+        }
+        Self { attributes, http, headers }
+    }
+
+    /// Whether there are HTTP attributes at all; the network filter sends none.
+    pub fn is_http(&self) -> bool {
+        self.http.is_some()
+    }
+
+    /// The method as sent, like `GET`; empty without HTTP attributes.
+    pub fn method(&self) -> &'a str {
+        self.http.map_or("", |http| &http.method)
+    }
+
+    /// The request target as sent, with its query; `None` where there is none, as with `CONNECT`.
+    pub fn path_and_query(&self) -> Option<&'a str> {
+        self.http.map(|http| http.path.as_str()).filter(|path| !path.is_empty())
+    }
+
+    /// The path alone, without query and fragment, not decoded.
+    pub fn path(&self) -> Option<&'a str> {
+        self.path_and_query().map(|path| path.split_once(['?', '#']).map_or(path, |(path, _)| path))
+    }
+
+    /// The `Host` or `:authority` as sent, with its port; empty without HTTP attributes.
+    pub fn authority(&self) -> &'a str {
+        self.http.map_or("", |http| &http.host)
+    }
+
+    /// The host in lower case, without port and without a final dot; an IPv6 address keeps its brackets.
+    pub fn host(&self) -> Cow<'a, str> {
+        let authority = self.authority();
+        // The colons inside an IPv6 address's brackets divide no port.
+        let host = match authority.rfind(']') {
+            Some(end) if authority.starts_with('[') => &authority[..=end],
+            _ => authority.split_once(':').map_or(authority, |(host, _)| host),
+        };
+        let host = host.strip_suffix('.').unwrap_or(host);
+        if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            Cow::Owned(host.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(host)
+        }
+    }
+
+    /// `http` or `https`, as Envoy sees it; may be empty.
+    pub fn scheme(&self) -> &'a str {
+        self.http.map_or("", |http| &http.scheme)
+    }
+
+    /// `HTTP/1.1`, `HTTP/2`, …; may be empty.
+    pub fn protocol(&self) -> &'a str {
+        self.http.map_or("", |http| &http.protocol)
+    }
+
+    /// The `x-request-id`, or Envoy's own id of the stream where that header is not passed on.
+    pub fn request_id(&self) -> Option<&'a str> {
+        let stream = || self.http.map(|http| http.id.as_str());
+        self.header("x-request-id").or_else(stream).filter(|id| !id.is_empty())
+    }
+
+    /// The address of whoever opened the connection to Envoy: the client, or the proxy before it.
+    pub fn source_address(&self) -> Option<&'a str> {
+        let Address::SocketAddress(socket) =
+            self.attributes?.source.as_ref()?.address.as_ref()?.address.as_ref()?;
+        Some(socket.address.as_str()).filter(|address| !address.is_empty())
+    }
+
+    /// The first value of a header; `None` without one, or where it is not text. `name` in any case.
+    ///
+    /// From `headers`, repeated headers come joined by commas; from `header_map`, this is the first of them.
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        self.header_values(name).next().and_then(|value| std::str::from_utf8(value).ok())
+    }
+
+    /// Every value of a header, as bytes: headers may hold more than text. `name` in any case.
+    pub fn header_values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        self.headers
+            .iter()
+            .filter(move |(candidate, _)| candidate.eq_ignore_ascii_case(name))
+            .map(|(_, value)| *value)
+    }
+
+    /// The values of all `Cookie` headers, for [`crate::cookie::cookie_values`].
+    pub fn cookies(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.header_values("cookie")
+    }
+
+    /// The names of the request's headers that begin with [`HEADER_PREFIX`], as sent: they are ours to set, not
+    /// the client's.
+    pub fn anteroom_headers(&self) -> impl Iterator<Item = &'a str> {
+        self.headers.iter().map(|(name, _)| *name).filter(|name| {
+            let prefix = name.as_bytes().get(..HEADER_PREFIX.len());
+            prefix.is_some_and(|prefix| prefix.eq_ignore_ascii_case(HEADER_PREFIX.as_bytes()))
+        })
+    }
+
+    /// Whether the client wants a page: `text/html` is named, and not behind JSON. See [RFC 9110, 12.5.1].
+    ///
+    /// `*/*` alone is no wish for a page: scripts and `fetch` send it.
+    ///
+    /// [RFC 9110, 12.5.1]: https://www.rfc-editor.org/rfc/rfc9110#section-12.5.1
+    pub fn accepts_html(&self) -> bool {
+        accept::prefers_html(self.header_values("accept"))
+    }
+
+    /// The first `Accept-Language` header, for the page.
+    pub fn accept_language(&self) -> Option<&'a str> {
+        self.header("accept-language")
+    }
+
+    /// Whether the client speaks gRPC, by its `Content-Type`.
+    pub fn grpc(&self) -> Grpc {
+        let content_type = self.header("content-type").unwrap_or("");
+        if has_media_type(content_type, "application/grpc-web")
+            || has_media_type(content_type, "application/grpc-web-text")
+        {
+            Grpc::Web
+        } else if has_media_type(content_type, "application/grpc") {
+            Grpc::Native
+        } else {
+            Grpc::No
+        }
+    }
+
+    /// Whether a browser is behind the gRPC: Envoy's `grpc_web` filter, run before this one, turns the content type
+    /// into the native one but leaves `x-grpc-web`.
+    pub fn is_grpc_from_browser(&self) -> bool {
+        self.grpc() == Grpc::Web || self.header("x-grpc-web").is_some()
+    }
+
+    /// Whether this is a CORS preflight: `OPTIONS` with `Origin` and `Access-Control-Request-Method`.
+    pub fn is_preflight(&self) -> bool {
+        let present = |name| self.header_values(name).any(|value| !value.trim_ascii().is_empty());
+        self.method() == "OPTIONS" && present("origin") && present("access-control-request-method")
+    }
+
+    /// Whether only the headers of the answer are wanted.
+    pub fn is_head(&self) -> bool {
+        self.method() == "HEAD"
+    }
+
+    /// Whether the request asks for a WebSocket: `Upgrade: websocket`, or HTTP/2's extended `CONNECT`.
+    pub fn is_websocket(&self) -> bool {
+        let by_upgrade = self.header_values("upgrade").any(|value| {
+            let mut protocols = value.split(|byte| *byte == b',');
+            protocols.any(|protocol| protocol.trim_ascii().eq_ignore_ascii_case(b"websocket"))
+        });
+        let by_connect = self.method() == "CONNECT"
+            && self.header_values(":protocol").any(|value| value.eq_ignore_ascii_case(b"websocket"));
+        by_upgrade || by_connect
+    }
+
+    /// The W3C `traceparent`, not yet checked.
+    pub fn traceparent(&self) -> Option<&'a str> {
+        self.header("traceparent")
+    }
+
+    /// The W3C `tracestate`, not yet checked.
+    pub fn tracestate(&self) -> Option<&'a str> {
+        self.header("tracestate")
+    }
+
+    /// The route's `context_extensions`, in no particular order.
+    pub fn context_extensions(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let extensions = self.attributes.map(|attributes| &attributes.context_extensions);
+        extensions.into_iter().flatten().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// The route metadata of the namespace `anteroom`, by key; empty without any.
+    ///
+    /// Numbers and truth values come as text. Anything else (lists, nested values, null) is a [`Mistake`]; all of
+    /// them are reported.
+    pub fn route_metadata(&self) -> Result<Vec<(&'a str, Cow<'a, str>)>, Vec<Mistake>> {
+        metadata::room_pairs(
+            self.attributes.and_then(|attributes| attributes.route_metadata_context.as_ref()),
+        )
+    }
+
+    /// The user whom Envoy's `jwt_authn` filter has verified.
+    ///
+    /// `payload_key` is that filter's `payload_in_metadata`; `None` takes the first payload with a `sub`, by key.
+    pub fn subject(&self, payload_key: Option<&str>) -> Option<Subject<'a>> {
+        let context = self.attributes.and_then(|attributes| attributes.metadata_context.as_ref());
+        metadata::subject(context, payload_key)
+    }
+}
+
+/// Whether a `Content-Type` is this media type, with or without a suffix (`+proto`) and parameters.
+fn has_media_type(content_type: &str, media_type: &str) -> bool {
+    let content_type = content_type.trim().as_bytes();
+    let Some((start, rest)) = content_type.split_at_checked(media_type.len()) else { return false };
+    start.eq_ignore_ascii_case(media_type.as_bytes())
+        && matches!(rest.first(), None | Some(b'+' | b';' | b' ' | b'\t'))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,232 @@
+//! A request that is not let through: what its client is told, as a page, as JSON or as gRPC.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use tonic::Code;
+
+use super::{Html, TICKET_HEADER, Waiting, has_no_cookies, set, set_cookie};
+use crate::authz::request::{Grpc, Question};
+use crate::cookie::{CookiePolicy, TokenCookie};
+use crate::pb::envoy::config::core::v3::HeaderValueOption;
+use crate::pb::envoy::service::auth::v3::check_response::HttpResponse;
+use crate::pb::envoy::service::auth::v3::{CheckResponse, DeniedHttpResponse};
+use crate::pb::envoy::r#type::v3::HttpStatus;
+use crate::pb::google::rpc::Status;
+use crate::room::decision::{Refusal, Wait};
+use crate::room::name::RoomName;
+use crate::room::standing::{Standing, Status as StandingStatus};
+
+/// The request headers that a denial's form depends on.
+const VARY: &str = "accept, accept-language, content-type, cookie";
+
+/// When to come back after a refusal because the store is out, in seconds.
+const OUTAGE_RETRY_AFTER: u32 = 10;
+
+/// A denial in the making.
+pub(super) struct Denial {
+    code: Code,
+    message: String,
+    http: DeniedHttpResponse,
+}
+
+/// A visitor's standing with the ticket that was issued for it.
+#[derive(Serialize)]
+struct StandingBody<'a> {
+    #[serde(flatten)]
+    standing: &'a Standing,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ticket: Option<&'a str>,
+}
+
+impl Denial {
+    /// In line: the page for browsers, otherwise the standing and the ticket.
+    pub(super) fn wait(
+        wait: &Wait,
+        question: &Question<'_>,
+        cookies: &CookiePolicy,
+        page: &dyn Fn(Waiting<'_>) -> Html,
+    ) -> Self {
+        let Wait { standing, status, ticket } = wait;
+        let room = &standing.room;
+        let message = match standing.status {
+            StandingStatus::Waiting => format!(
+                "waiting in room {room}: number {}, position {} of {}; ask again in {} s",
+                standing.number, standing.position, standing.waiting, standing.poll_after
+            ),
+            _ => format!(
+                "room {room}: number {} is {}; ask again in {} s",
+                standing.number,
+                standing.status.as_str(),
+                standing.poll_after
+            ),
+        };
+        let mut denial = Self::new(*status, Code::ResourceExhausted, message, question);
+        denial.header("retry-after", standing.poll_after.to_string());
+        if let Some((ticket, max_age)) = ticket {
+            denial.http.headers.push(set_cookie(TokenCookie::Ticket.set(room, ticket, *max_age, cookies)));
+            if has_no_cookies(question) {
+                denial.header(TICKET_HEADER, ticket.as_str());
+            }
+        }
+        let ticket = ticket.as_ref().map(|(ticket, _)| ticket.as_str());
+        denial.page_or_json(question, page, Waiting::InLine(standing), &StandingBody { standing, ticket });
+        denial
+    }
+
+    /// In line without a number, because the store is out.
+    pub(super) fn hold(
+        room: &RoomName,
+        status: u16,
+        retry_after: u32,
+        question: &Question<'_>,
+        page: &dyn Fn(Waiting<'_>) -> Html,
+    ) -> Self {
+        let message = format!("waiting in room {room}: no number yet; ask again in {retry_after} s");
+        let mut denial = Self::new(status, Code::ResourceExhausted, message, question);
+        denial.header("retry-after", retry_after.to_string());
+        // The keys of a standing, so that clients need to know one form only.
+        let body = json!({
+            "status": StandingStatus::Waiting, "room": room, "number": null, "position": null,
+            "waiting": null, "eta": null, "poll_after": retry_after,
+        });
+        denial.page_or_json(question, page, Waiting::Held { room, retry_after }, &body);
+        denial
+    }
+
+    /// Not let in and not in line.
+    pub(super) fn refuse(room: &RoomName, reason: Refusal, question: &Question<'_>) -> Self {
+        let (status, code, title, detail) = match reason {
+            Refusal::NoSubject => (
+                401,
+                Code::Unauthenticated,
+                "Sign in first",
+                format!("room {room} keeps one place for each signed-in user, and this request names none"),
+            ),
+            Refusal::Outage => (
+                503,
+                Code::Unavailable,
+                "Closed for the moment",
+                format!("room {room} lets nobody in until its line can be reached again"),
+            ),
+        };
+        let mut denial = Self::new(status, code, detail, question);
+        if reason == Refusal::Outage {
+            denial.header("retry-after", OUTAGE_RETRY_AFTER.to_string());
+        }
+        denial.problem(question, title, Some(room));
+        denial
+    }
+
+    /// Could not be understood or answered.
+    pub(super) fn error(message: &str, question: &Question<'_>) -> Self {
+        let mut denial = Self::new(503, Code::Unavailable, message.to_owned(), question);
+        denial.problem(question, "The waiting room cannot answer", None);
+        denial
+    }
+
+    /// Envoy's denial.
+    pub(super) fn into_response(self) -> CheckResponse {
+        let Self { code, message, http } = self;
+        CheckResponse {
+            status: Some(Status { code: code.into(), message }),
+            http_response: Some(HttpResponse::DeniedResponse(http)),
+            dynamic_metadata: None,
+        }
+    }
+
+    /// Envoy's error, for which `failure_mode_allow` counts.
+    pub(super) fn into_error_response(self) -> CheckResponse {
+        let Self { code, message, http } = self;
+        CheckResponse {
+            status: Some(Status { code: code.into(), message }),
+            http_response: Some(HttpResponse::ErrorResponse(http)),
+            dynamic_metadata: None,
+        }
+    }
+
+    fn new(status: u16, code: Code, message: String, question: &Question<'_>) -> Self {
+        let status = match question.grpc() {
+            // Its clients read `grpc-status` only from a 200; for native gRPC Envoy sees to that itself.
+            Grpc::Web => 200,
+            Grpc::Native | Grpc::No => status,
+        };
+        let http = DeniedHttpResponse {
+            status: Some(HttpStatus { code: status.into() }),
+            headers: vec![set("cache-control", "no-store"), set("vary", VARY)],
+            body: String::new(),
+        };
+        Self { code, message, http }
+    }
+
+    fn page_or_json(
+        &mut self,
+        question: &Question<'_>,
+        page: &dyn Fn(Waiting<'_>) -> Html,
+        waiting: Waiting<'_>,
+        json: &impl Serialize,
+    ) {
+        if question.grpc() != Grpc::No {
+            self.grpc(question);
+        } else if question.accepts_html() && !question.is_websocket() {
+            let html = page(waiting);
+            self.header("content-security-policy", html.content_security_policy);
+            self.body("text/html; charset=utf-8", html.body);
+        } else {
+            self.json("application/json", json);
+        }
+    }
+
+    /// An RFC 9457 problem document, whoever asks; gRPC clients get its detail.
+    fn problem(&mut self, question: &Question<'_>, title: &str, room: Option<&RoomName>) {
+        if question.grpc() != Grpc::No {
+            self.grpc(question);
+            return;
+        }
+        let status = self.http.status.as_ref().map(|status| status.code);
+        let mut problem =
+            json!({"type": "about:blank", "title": title, "status": status, "detail": self.message});
+        if let (Value::Object(problem), Some(room)) = (&mut problem, room) {
+            problem.insert("room".to_owned(), json!(room));
+        }
+        self.json("application/problem+json", &problem);
+    }
+
+    /// `grpc-status` and `grpc-message` as headers and no body: Envoy keeps a `grpc-status` that is there, and takes
+    /// a body, if there were one, for the message. (For gRPC-Web, Envoy 1.40 drops the content type of an answer
+    /// without a body; its clients go by `grpc-status`.)
+    fn grpc(&mut self, question: &Question<'_>) {
+        let status = tonic::Status::new(self.code, self.message.as_str());
+        let mut headers = http::HeaderMap::new();
+        // Fails only for a message that is no header after percent-encoding, which then stays away.
+        if status.add_header(&mut headers).is_err() {
+            headers.clear();
+        }
+        let content_type = match question.grpc() {
+            Grpc::Web => "application/grpc-web",
+            Grpc::Native | Grpc::No => "application/grpc",
+        };
+        self.header("content-type", content_type);
+        self.header("grpc-status", i32::from(self.code).to_string());
+        if let Some(message) = headers.get("grpc-message").and_then(|message| message.to_str().ok()) {
+            self.header("grpc-message", message);
+        }
+    }
+
+    fn json(&mut self, content_type: &str, value: &impl Serialize) {
+        // Serialising plain fields with text keys cannot fail; an empty body would still carry the status.
+        let body = serde_json::to_string(value).unwrap_or_default();
+        self.body(content_type, body);
+    }
+
+    /// A body, for `HEAD` too: Envoy itself leaves it out there, and takes `content-length` from it. Without a body
+    /// Envoy would also drop the content type.
+    fn body(&mut self, content_type: &str, body: String) {
+        self.header("content-type", content_type);
+        self.http.body = body;
+    }
+
+    fn header(&mut self, name: &str, value: impl Into<String>) {
+        let header: HeaderValueOption = set(name, value);
+        self.http.headers.push(header);
+    }
+}
