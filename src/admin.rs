@@ -115,10 +115,10 @@ mod tests {
         assert_eq!(ask(&router, "GET", "/readyz").await.2, "not ready\nstore: no answer for 5 s\n");
         store.met();
 
+        readiness.until(true).await;
         let (seen, answer) = tokio::sync::oneshot::channel();
         let shutdown = tasks.shutdown();
         tasks.spawn("prober", async move {
-            readiness.until(true).await;
             readiness.until(false).await;
             seen.send(ask(&router, "GET", "/readyz").await).unwrap();
             shutdown.closing().await;

@@ -50,7 +50,10 @@ impl Readiness {
             && self.conditions.borrow().iter().all(|state| state.unmet.is_none())
     }
 
-    /// Waits until it is ready, or until it is not. Once the drain has begun it will not be ready again.
+    /// Waits until it is ready, or until it is not.
+    ///
+    /// Once the drain has begun it is never ready again: a task that waits for `true` must also watch
+    /// [`Shutdown::closing`], or it will be cut off.
     pub async fn until(&self, ready: bool) {
         let mut changes = self.conditions.subscribe();
         let mut draining = Box::pin(self.shutdown.reached(Phase::NotReady));
