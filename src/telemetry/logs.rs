@@ -95,11 +95,7 @@ impl OncePer {
 
     /// Remembers nothing yet.
     pub fn new() -> Self {
-        Self {
-            hasher: RandomState::new(),
-            seen: Mutex::new(HashSet::new()),
-            suppressed: AtomicU64::new(0),
-        }
+        Self { hasher: RandomState::new(), seen: Mutex::new(HashSet::new()), suppressed: AtomicU64::new(0) }
     }
 
     /// Whether this mistake is worth a log line: the first time it is seen, while there is room to remember it.

@@ -16,12 +16,10 @@ type ByRoom<M, C = fn() -> M> = Family<[(&'static str, String); 1], M, C>;
 pub(super) const OTHER_ROOMS: &str = "_other";
 
 /// Position given at arrival.
-const POSITION_BUCKETS: [f64; 13] =
-    [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6];
+const POSITION_BUCKETS: [f64; 13] = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6];
 /// Seconds from arrival to entry: from "at once" to a night in line.
-const WAIT_BUCKETS: [f64; 14] = [
-    0.1, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_200.0, 1_800.0, 3_600.0, 7_200.0, 28_800.0,
-];
+const WAIT_BUCKETS: [f64; 14] =
+    [0.1, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_200.0, 1_800.0, 3_600.0, 7_200.0, 28_800.0];
 
 /// Makes histograms with these buckets.
 #[derive(Clone, Copy, Debug)]

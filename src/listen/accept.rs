@@ -1,0 +1,251 @@
+//! Accepting connections: within a bound, through bad moments, and none that only sits there.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::stream::{self, Stream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tonic::transport::server::Connected;
+
+use super::{Bound, Limits, Socket};
+use crate::drain::Shutdown;
+use crate::telemetry::metrics::{ListenerMetrics, Open};
+
+/// What an HTTP/2 connection begins with (RFC 9113, 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How long to wait after the first failed attempt to accept; doubled up to the second.
+const BACKOFF: Duration = Duration::from_millis(5);
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
+
+/// The connections of a listener, as `tonic`'s `serve_with_incoming` takes them.
+///
+/// Never fails: what goes wrong is counted and tried again. Ends, and stops listening, when the drain
+/// reaches closing. Of the limits, those of connections apply; those of HTTP are set on tonic's server.
+pub fn incoming(
+    bound: Bound,
+    limits: Limits,
+    metrics: ListenerMetrics,
+    shutdown: &Shutdown,
+) -> impl Stream<Item = io::Result<Conn>> + Send + use<> {
+    let closing = Box::pin(shutdown.closing());
+    let next = async |(mut acceptor, mut closing): (Acceptor, Pin<Box<_>>)| {
+        tokio::select! {
+            biased;
+            () = &mut closing => None,
+            conn = acceptor.accept() => Some((Ok(conn), (acceptor, closing))),
+        }
+    };
+    stream::unfold((Acceptor::new(bound, limits, metrics), closing), next)
+}
+
+/// Accepts connections.
+#[derive(Debug)]
+pub(super) struct Acceptor {
+    bound: Bound,
+    limits: Limits,
+    metrics: ListenerMetrics,
+    slots: Arc<Semaphore>,
+    // Kept here, so that a cancelled `accept` does not cut the wait short.
+    not_before: Option<Instant>,
+    backoff: Duration,
+}
+
+impl Acceptor {
+    pub(super) fn new(bound: Bound, limits: Limits, metrics: ListenerMetrics) -> Self {
+        let slots = Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS)));
+        Self { bound, limits, metrics, slots, not_before: None, backoff: BACKOFF }
+    }
+
+    /// The next connection. Cancelling it loses none.
+    pub(super) async fn accept(&mut self) -> Conn {
+        loop {
+            if let Some(time) = self.not_before {
+                sleep_until(time).await;
+                self.not_before = None;
+            }
+            match accept_from(&self.bound.socket).await {
+                Ok(stream) => {
+                    self.backoff = BACKOFF;
+                    match Arc::clone(&self.slots).try_acquire_owned() {
+                        Ok(slot) => return Conn::new(stream, slot, self.limits, &self.metrics),
+                        // Closed at once: a client that is refused can go elsewhere, one that hangs cannot.
+                        Err(_) => self.metrics.connection_refused(),
+                    }
+                }
+                Err(error) => self.failed(&error),
+            }
+        }
+    }
+
+    fn failed(&mut self, error: &io::Error) {
+        self.metrics.accept_failed();
+        let of_one_connection = matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionRefused
+                | io::ErrorKind::Interrupted
+        );
+        if of_one_connection {
+            return;
+        }
+        // Out of file descriptors or memory: trying again at once would only burn what is left.
+        if self.backoff == BACKOFF {
+            let address = self.bound.local_addr();
+            tracing::error!(%address, %error, "connections cannot be accepted; is the limit on open files too low?");
+        }
+        self.not_before = Some(Instant::now() + self.backoff);
+        self.backoff = (self.backoff * 2).min(MAX_BACKOFF);
+    }
+}
+
+async fn accept_from(socket: &Socket) -> io::Result<Peer> {
+    match socket {
+        Socket::Tcp(listener) => {
+            let (stream, _) = listener.accept().await?;
+            // Answers are small and awaited: never hold one back to fill a packet.
+            stream.set_nodelay(true)?;
+            Ok(Peer::Tcp(stream))
+        }
+        Socket::Unix { listener, .. } => Ok(Peer::Unix(listener.accept().await?.0)),
+    }
+}
+
+#[derive(Debug)]
+enum Peer {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// An accepted connection. It fails by itself when the client does not say which protocol it speaks, or
+/// does not read what it is sent, for too long; HTTP servers have no time limit for either.
+#[derive(Debug)]
+pub struct Conn {
+    stream: Peer,
+    write_stall: Duration,
+    // Until the protocol is clear: when that is too late, and how much of the preface has come.
+    undecided: Option<(Pin<Box<Sleep>>, usize)>,
+    // While a write waits for the client to read.
+    stalled: Option<Pin<Box<Sleep>>>,
+    _open: Open,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Conn {
+    fn new(stream: Peer, slot: OwnedSemaphorePermit, limits: Limits, metrics: &ListenerMetrics) -> Self {
+        Self {
+            stream,
+            write_stall: limits.write_stall,
+            undecided: Some((Box::pin(sleep(limits.header_read)), 0)),
+            stalled: None,
+            _open: metrics.connection_opened(),
+            _slot: slot,
+        }
+    }
+
+    /// Takes note of what the client said first.
+    fn heard(&mut self, bytes: &[u8]) {
+        let Some((_, matched)) = &mut self.undecided else { return };
+        let rest = &PREFACE[*matched..];
+        if bytes.is_empty() || bytes.len() >= rest.len() || !rest.starts_with(bytes) {
+            // The end, HTTP/2, or HTTP/1, where the time for a request's head takes over.
+            self.undecided = None;
+        } else {
+            *matched += bytes.len();
+        }
+    }
+
+    /// Passes on how a write went, and fails it once it has waited for too long.
+    fn wrote<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let write_stall = self.write_stall;
+        let timer = self.stalled.get_or_insert_with(|| Box::pin(sleep(write_stall)));
+        timer.as_mut().poll(cx).map(|()| Err(timed_out("the client does not read")))
+    }
+}
+
+fn timed_out(why: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, why)
+}
+
+macro_rules! on_stream {
+    ($conn:expr, $stream:ident => $call:expr) => {
+        match &mut $conn.stream {
+            Peer::Tcp(stream) => {
+                let $stream = Pin::new(stream);
+                $call
+            }
+            Peer::Unix(stream) => {
+                let $stream = Pin::new(stream);
+                $call
+            }
+        }
+    };
+}
+
+impl AsyncRead for Conn {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = on_stream!(self, stream => stream.poll_read(cx, buffer));
+        if self.undecided.is_none() {
+            return read;
+        }
+        if read.is_ready() {
+            self.heard(&buffer.filled()[before..]);
+            return read;
+        }
+        match &mut self.undecided {
+            Some((timer, _)) => timer.as_mut().poll(cx).map(|()| Err(timed_out("the client says nothing"))),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncWrite for Conn {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = on_stream!(self, stream => stream.poll_write(cx, bytes));
+        self.wrote(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = on_stream!(self, stream => stream.poll_write_vectored(cx, slices));
+        self.wrote(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        // True of both.
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_stream!(self, stream => stream.poll_flush(cx))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_stream!(self, stream => stream.poll_shutdown(cx))
+    }
+}
+
+impl Connected for Conn {
+    // Who called is told by Envoy in the request; this peer is Envoy.
+    type ConnectInfo = ();
+
+    fn connect_info(&self) {}
+}

@@ -1,0 +1,317 @@
+//! Binds, serves, overloads and drains real sockets on the loopback.
+
+use std::convert::Infallible;
+
+use axum::Router;
+use axum::body::Body;
+use axum::routing::get;
+use futures_util::stream::{self, StreamExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::*;
+use crate::drain::{DrainError, DrainTimes, Tasks};
+use crate::telemetry::metrics::label::ListenerLabel;
+use crate::telemetry::metrics::{ListenerMetrics, Metrics};
+
+/// How long anything here may take before the test fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+const TIMES: DrainTimes = DrainTimes { lead: Duration::ZERO, grace: Duration::from_millis(300) };
+
+fn metrics() -> ListenerMetrics {
+    Metrics::new(0).listener(ListenerLabel::Client)
+}
+
+async fn bound() -> (Bound, SocketAddr) {
+    let bound = "127.0.0.1:0".parse::<Listen>().unwrap().bind("--test").await.unwrap();
+    let Listen::Tcp(address) = *bound.local_addr() else { panic!("{bound:?}") };
+    (bound, address)
+}
+
+/// A server, and what ends it.
+struct Serving {
+    address: SocketAddr,
+    stop: mpsc::UnboundedSender<&'static str>,
+    ended: JoinHandle<Result<(), DrainError>>,
+}
+
+impl Serving {
+    async fn start(router: Router, limits: Limits, metrics: ListenerMetrics) -> Self {
+        let (bound, address) = bound().await;
+        let mut tasks = Tasks::new();
+        tasks.spawn("http", serve_http(bound, router, limits, metrics, tasks.shutdown()));
+        let (stop, stops) = mpsc::unbounded_channel();
+        let stops = tokio_stream::wrappers::UnboundedReceiverStream::new(stops);
+        let ended = tokio::spawn(tasks.run_until_drained(TIMES, stops));
+        Self { address, stop, ended }
+    }
+
+    async fn end(self) -> Result<(), DrainError> {
+        self.stop.send("the test").unwrap();
+        timeout(PATIENCE, self.ended).await.unwrap().unwrap()
+    }
+}
+
+/// Reads until the server closes; what it sent.
+async fn closed(stream: &mut TcpStream) -> Vec<u8> {
+    let mut received = Vec::new();
+    // A reset ends it as well as an orderly end does.
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut received)).await.expect("the server never closed");
+    received
+}
+
+#[test]
+fn addresses_are_read_and_shown() {
+    for good in ["127.0.0.1:50051", "[::1]:1", "0.0.0.0:0", "unix:/run/anteroom/authz.sock"] {
+        assert_eq!(good.parse::<Listen>().unwrap().to_string(), good);
+    }
+    let long = format!("unix:/{}", "x".repeat(107));
+    for bad in [
+        "",
+        "50051",
+        ":80",
+        "localhost:80",
+        "127.0.0.1",
+        "127.0.0.1:65536",
+        "unix:",
+        "unix:a",
+        "unix:/",
+        &long,
+    ] {
+        assert!(bad.parse::<Listen>().unwrap_err().starts_with("write "), "{bad:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named_with_its_flag() {
+    let (_bound, address) = bound().await;
+    let error = Listen::Tcp(address).bind("--client-listen").await.unwrap_err().to_string();
+    assert!(error.contains(&address.to_string()) && error.contains("--client-listen"), "{error}");
+    assert!(error.contains("stop what listens there"), "{error}");
+}
+
+#[tokio::test]
+async fn a_unix_socket_replaces_only_one_that_nobody_listens_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.sock");
+    let listen = Listen::Unix(path.clone());
+    let first = listen.bind("--authz").await.unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+    let error = listen.bind("--authz").await.unwrap_err();
+    assert_eq!(error.source.kind(), io::ErrorKind::AddrInUse, "{error}");
+    assert!(path.exists(), "the live one stays");
+    drop(first);
+    assert!(!path.exists(), "its file goes with it");
+
+    // A listener of the standard library leaves its file behind, as a killed process does.
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    assert!(path.exists());
+    let second = listen.bind("--authz").await.unwrap();
+    // Somebody else's socket in its place is not removed.
+    std::fs::remove_file(&path).unwrap();
+    let _other = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    drop(second);
+    assert!(path.exists(), "not ours");
+
+    let file = directory.path().join("notes.txt");
+    std::fs::write(&file, "precious").unwrap();
+    let error = Listen::Unix(file.clone()).bind("--authz").await.unwrap_err().to_string();
+    assert!(error.contains("not a socket") && error.contains("remove that file"), "{error}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
+    let nowhere = Listen::Unix(directory.path().join("none/a.sock"));
+    let error = nowhere.bind("--authz").await.unwrap_err().to_string();
+    assert!(error.contains("create the socket's directory"), "{error}");
+}
+
+#[tokio::test]
+async fn both_versions_of_http_are_served() {
+    let router = Router::new().route("/", get(async |version: axum::http::Version| format!("{version:?}")));
+    let serving = Serving::start(router, Limits::default(), metrics()).await;
+    let url = format!("http://{}/", serving.address);
+    let one = reqwest::Client::builder().no_proxy().http1_only().build().unwrap();
+    let two = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    assert_eq!(one.get(&url).send().await.unwrap().text().await.unwrap(), "HTTP/1.1");
+    assert_eq!(two.get(&url).send().await.unwrap().text().await.unwrap(), "HTTP/2.0");
+    // Both clients keep their connections open: the drain must not wait for them.
+    serving.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_under_way_is_finished_and_nobody_new_is_taken() {
+    let (begun, mut has_begun) = mpsc::unbounded_channel();
+    let (go_on, may_go_on) = tokio::sync::watch::channel(false);
+    let slow = async move || {
+        begun.send(()).unwrap();
+        may_go_on.clone().wait_for(|go| *go).await.unwrap();
+        "done"
+    };
+    let (bound, address) = bound().await;
+    let mut tasks = Tasks::new();
+    let shutdown = tasks.shutdown();
+    let router = Router::new().route("/", get(slow));
+    tasks.spawn("http", serve_http(bound, router, Limits::default(), metrics(), tasks.shutdown()));
+    let times = DrainTimes { lead: Duration::ZERO, grace: PATIENCE };
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let stops = Box::pin(stream::once(async {
+        stopped.await.unwrap();
+        "the test"
+    }));
+    let ended = tokio::spawn(tasks.run_until_drained(times, stops));
+
+    let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let request = tokio::spawn(client.get(format!("http://{address}/")).send());
+    has_begun.recv().await.unwrap();
+    stop.send(()).unwrap();
+    shutdown.closing().await;
+    timeout(PATIENCE, async {
+        while TcpStream::connect(address).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("it still listens");
+    go_on.send(true).unwrap();
+    assert_eq!(request.await.unwrap().unwrap().text().await.unwrap(), "done");
+    timeout(PATIENCE, ended).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn whoever_does_not_finish_in_time_is_cut_off() {
+    let (begun, mut has_begun) = mpsc::unbounded_channel();
+    // Dropped with the handler: the channel then tells that nothing of it is left.
+    let (held, mut released) = mpsc::unbounded_channel::<()>();
+    let endless = async move || {
+        let _held = held.clone();
+        begun.send(()).unwrap();
+        std::future::pending::<String>().await
+    };
+    let serving = Serving::start(Router::new().route("/", get(endless)), Limits::default(), metrics()).await;
+    let url = format!("http://{}/", serving.address);
+    let one = reqwest::Client::builder().no_proxy().http1_only().build().unwrap();
+    let two = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let requests = [tokio::spawn(one.get(&url).send()), tokio::spawn(two.get(&url).send())];
+    for _ in &requests {
+        has_begun.recv().await.unwrap();
+    }
+    let error = serving.end().await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "task http failed: 2 connections were cut off because they did not end in time"
+    );
+    for request in requests {
+        assert!(request.await.unwrap().is_err());
+    }
+    assert_eq!(timeout(PATIENCE, released.recv()).await, Ok(None), "a handler was left behind");
+}
+
+#[tokio::test]
+async fn clients_that_say_nothing_or_half_are_hung_up_on() {
+    let limits = Limits { header_read: Duration::from_millis(100), ..Limits::default() };
+    let router = Router::new().route("/", get(async || "hello"));
+    let serving = Serving::start(router, limits, metrics()).await;
+    for said in ["", "P", "PRI * HTTP/2.0\r\n\r\nSM", "G", "GET / HTTP/1.1\r\nhost: a\r\n"] {
+        let mut stream = TcpStream::connect(serving.address).await.unwrap();
+        stream.write_all(said.as_bytes()).await.unwrap();
+        let received = closed(&mut stream).await;
+        assert!(!received.windows(5).any(|part| part == b"hello"), "{said:?}: {received:?}");
+    }
+    serving.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn clients_that_never_read_are_hung_up_on() {
+    let metrics = Metrics::new(0);
+    let limits = Limits { write_stall: Duration::from_millis(100), ..Limits::default() };
+    let (held, mut released) = mpsc::unbounded_channel::<()>();
+    let endless = async move || {
+        let held = held.clone();
+        let chunk = bytes::Bytes::from(vec![b'x'; 64 * 1024]);
+        Body::from_stream(stream::repeat_with(move || {
+            let _kept_as_long_as_the_body = &held;
+            Ok::<_, Infallible>(chunk.clone())
+        }))
+    };
+    let router = Router::new().route("/", get(endless));
+    let serving = Serving::start(router, limits, metrics.listener(ListenerLabel::Client)).await;
+    let mut stream = TcpStream::connect(serving.address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    wait_for(&metrics, r#"anteroom_connections_open{listener="client"} 1"#).await;
+    wait_for(&metrics, r#"anteroom_connections_open{listener="client"} 0"#).await;
+    serving.end().await.unwrap();
+    assert_eq!(timeout(PATIENCE, released.recv()).await, Ok(None), "the body was left behind");
+}
+
+async fn wait_for(metrics: &Metrics, line: &str) {
+    timeout(PATIENCE, async {
+        while !metrics.encode().unwrap().lines().any(|shown| shown == line) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .unwrap_or_else(|_| panic!("never seen: {line}"));
+}
+
+#[tokio::test]
+async fn connections_past_the_bound_are_closed_at_once_and_counted() {
+    let metrics = Metrics::new(0);
+    let limits = Limits { max_connections: 1, ..Limits::default() };
+    let router = Router::new().route("/", get(async || "hello"));
+    let serving = Serving::start(router, limits, metrics.listener(ListenerLabel::Client)).await;
+    let first = TcpStream::connect(serving.address).await.unwrap();
+    wait_for(&metrics, r#"anteroom_connections_open{listener="client"} 1"#).await;
+    let mut second = TcpStream::connect(serving.address).await.unwrap();
+    assert_eq!(closed(&mut second).await, b"");
+    wait_for(&metrics, r#"anteroom_connections_refused_total{listener="client"} 1"#).await;
+    drop(first);
+    wait_for(&metrics, r#"anteroom_connections_open{listener="client"} 0"#).await;
+    let url = format!("http://{}/", serving.address);
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    assert_eq!(client.get(url).send().await.unwrap().text().await.unwrap(), "hello");
+    serving.end().await.unwrap();
+}
+
+#[tokio::test]
+async fn tonics_connections_come_from_tcp_and_unix_sockets_until_closing() {
+    let directory = tempfile::tempdir().unwrap();
+    let unix = Listen::Unix(directory.path().join("a.sock"));
+    for listen in ["127.0.0.1:0".parse().unwrap(), unix] {
+        let bound = listen.bind("--test").await.unwrap();
+        let address = bound.local_addr().clone();
+        let mut tasks = Tasks::new();
+        let shutdown = tasks.shutdown();
+        let mut conns = Box::pin(incoming(bound, Limits::default(), metrics(), &shutdown));
+        tasks.spawn("echo", async move {
+            while let Some(conn) = conns.next().await {
+                let (mut from, mut to) = tokio::io::split(conn?);
+                tokio::io::copy(&mut from, &mut to).await?;
+            }
+            Ok::<_, io::Error>(())
+        });
+        let mut answer = String::new();
+        match &address {
+            Listen::Tcp(address) => {
+                let mut client = TcpStream::connect(address).await.unwrap();
+                client.write_all(b"over tcp").await.unwrap();
+                client.shutdown().await.unwrap();
+                client.read_to_string(&mut answer).await.unwrap();
+            }
+            Listen::Unix(path) => {
+                let mut client = UnixStream::connect(path).await.unwrap();
+                client.write_all(b"over unix").await.unwrap();
+                client.shutdown().await.unwrap();
+                client.read_to_string(&mut answer).await.unwrap();
+            }
+        }
+        assert!(["over tcp", "over unix"].contains(&answer.as_str()), "{answer}");
+        let stops = stream::iter(["the test"]).chain(stream::pending());
+        tasks.run_until_drained(TIMES, stops).await.unwrap();
+        let refused = match &address {
+            Listen::Tcp(address) => TcpStream::connect(address).await.is_err(),
+            Listen::Unix(path) => !path.exists(),
+        };
+        assert!(refused, "{address} still listens");
+    }
+}
