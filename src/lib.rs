@@ -3,9 +3,12 @@
 //! Imports only run downward: `main → app → config → {authz, position, admin} → rooms → store → room`.
 //! `tests/tidy.rs` holds that order.
 
+pub mod admin;
 pub mod authz;
 pub mod clock;
 pub mod cookie;
+pub mod drain;
+pub mod listen;
 pub mod pb;
 pub mod room;
 pub mod rooms;
