@@ -10,6 +10,7 @@ pub mod cookie;
 pub mod drain;
 pub mod listen;
 pub mod pb;
+pub mod position;
 pub mod room;
 pub mod rooms;
 pub mod store;

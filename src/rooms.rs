@@ -1,6 +1,6 @@
 //! The rooms of this process: the limits and the snapshot of each, and what visitors do in them.
 //!
-//! Stands between the handlers and the store, so that ext_authz, polls, streams and gRPC all follow the same
+//! Stands between the handlers and the store, so that `ext_authz`, polls, streams and gRPC all follow the same
 //! way; the rules themselves are in `room`.
 
 pub mod check;
@@ -23,10 +23,10 @@ use crate::room::name::RoomName;
 use crate::room::policy::{Millis, Policy};
 use crate::room::snapshot::Snapshot;
 use crate::room::state::{Beats, Call, Hints};
-use crate::room::token::{Claims, Kind, KeyRing};
+use crate::room::token::{Claims, KeyRing, Kind};
 use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::metrics::label::{StoreOp, TokenLabel};
+use crate::telemetry::metrics::label::StoreOp;
 use crate::telemetry::metrics::room::RoomMetrics;
 use fresh::Fresh;
 use watch::Watchers;
@@ -53,9 +53,7 @@ pub struct Rooms {
     keys: KeyRing,
     clock: Clock,
     metrics: Arc<Metrics>,
-    rooms: RwLock<HashMap<RoomName, Arc<Room>>>,
-    /// Tells the feed that a quiet room has come to life.
-    woken: tokio::sync::Notify,
+    known: RwLock<HashMap<RoomName, Arc<Room>>>,
     streams: Arc<tokio::sync::Semaphore>,
     store_is_out: AtomicBool,
 }
@@ -92,8 +90,7 @@ impl Rooms {
             keys,
             clock,
             metrics,
-            rooms: RwLock::default(),
-            woken: tokio::sync::Notify::new(),
+            known: RwLock::default(),
             streams: Arc::new(tokio::sync::Semaphore::new(options.max_streams)),
             store_is_out: AtomicBool::new(false),
         }
@@ -132,7 +129,7 @@ impl Rooms {
 
     /// The room of that name, if its limits are known here or in the store.
     pub async fn room_named(&self, name: &RoomName) -> Result<Arc<Room>, StoreError> {
-        if let Some(room) = self.rooms.read().get(name) {
+        if let Some(room) = self.known.read().get(name) {
             return Ok(room.clone());
         }
         // Only rooms that exist are kept: a visitor's word alone opens none.
@@ -145,14 +142,14 @@ impl Rooms {
 
     /// All rooms known here.
     pub fn all(&self) -> Vec<Arc<Room>> {
-        self.rooms.read().values().cloned().collect()
+        self.known.read().values().cloned().collect()
     }
 
     fn open(&self, name: &RoomName) -> Result<Arc<Room>, StoreError> {
-        if let Some(room) = self.rooms.read().get(name) {
+        if let Some(room) = self.known.read().get(name) {
             return Ok(room.clone());
         }
-        let mut rooms = self.rooms.write();
+        let mut rooms = self.known.write();
         let max = self.options.max_rooms;
         if rooms.len() >= max && !rooms.contains_key(name) {
             return Err(StoreError::TooManyRooms { room: name.clone(), max });
@@ -211,11 +208,7 @@ impl Rooms {
         tokens.into_iter().find_map(|token| match self.keys.verify(kind, room, token, now) {
             Ok(claims) => Some((claims, token)),
             Err(error) => {
-                let label = match kind {
-                    Kind::Ticket => TokenLabel::Ticket,
-                    Kind::Pass => TokenLabel::Pass,
-                };
-                self.metrics.token_refused(label, error.into());
+                self.metrics.token_refused(kind.into(), error.into());
                 None
             }
         })
@@ -256,12 +249,10 @@ impl Room {
 
 /// The beats of one generation.
 fn beats_of(beats: &mut Beats, generation: u64) -> &mut Bits {
-    let at = match beats.iter().position(|(other, _)| *other == generation) {
-        Some(at) => at,
-        None => {
-            beats.push((generation, Bits::default()));
-            beats.len() - 1
-        }
-    };
+    let known = beats.iter().position(|(other, _)| *other == generation);
+    let at = known.unwrap_or(beats.len());
+    if known.is_none() {
+        beats.push((generation, Bits::default()));
+    }
     &mut beats[at].1
 }

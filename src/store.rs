@@ -10,6 +10,7 @@ use crate::room::policy::Millis;
 use crate::room::snapshot::Snapshot;
 use crate::room::standing::Place;
 use crate::room::state::{Beats, Call, Control, Newcomer, Outcome};
+use crate::telemetry::metrics::label::StoreFault;
 
 /// A store of rooms. Each method is the operation of the same name of [`crate::room::state::State`].
 ///
@@ -68,7 +69,9 @@ pub enum StoreError {
     #[error("no room {0} is known here")]
     NoRoom(RoomName),
     /// There are as many rooms as allowed.
-    #[error("room {room} cannot be opened: there are {max} rooms already; raise --max-rooms or check the room names")]
+    #[error(
+        "room {room} cannot be opened: there are {max} rooms already; raise --max-rooms or check the room names"
+    )]
     TooManyRooms {
         /// The room that was meant.
         room: RoomName,
@@ -80,13 +83,12 @@ pub enum StoreError {
     Unavailable(String),
 }
 
-impl StoreError {
-    /// The kind in metrics.
-    pub const fn kind(&self) -> &'static str {
-        match self {
-            Self::NoRoom(_) => "no_room",
-            Self::TooManyRooms { .. } => "too_many_rooms",
-            Self::Unavailable(_) => "unavailable",
+impl From<&StoreError> for StoreFault {
+    fn from(error: &StoreError) -> Self {
+        match error {
+            StoreError::NoRoom(_) => Self::NoRoom,
+            StoreError::TooManyRooms { .. } => Self::TooManyRooms,
+            StoreError::Unavailable(_) => Self::Unavailable,
         }
     }
 }

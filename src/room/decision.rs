@@ -191,15 +191,7 @@ mod tests {
     }
 
     fn facts(policy: &Policy) -> Facts<'_> {
-        Facts {
-            policy,
-            preflight: false,
-            has_subject: false,
-            pass: None,
-            ticket: None,
-            known: None,
-            now: 0,
-        }
+        Facts { policy, preflight: false, has_subject: false, pass: None, ticket: None, known: None, now: 0 }
     }
 
     #[test]

@@ -95,21 +95,6 @@ pub enum TokenError {
     Expired,
 }
 
-impl TokenError {
-    /// The reason in metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::TooLong => "too_long",
-            Self::Malformed => "malformed",
-            Self::WrongKind => "wrong_kind",
-            Self::UnknownKey => "unknown_key",
-            Self::BadSignature => "bad_signature",
-            Self::OtherRoom => "other_room",
-            Self::Expired => "expired",
-        }
-    }
-}
-
 /// One signing key as it is configured.
 pub struct Key {
     /// Its name: the token's `kid`.

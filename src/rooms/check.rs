@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::visit::{Answer, Issued, Shown, VisitError};
 use super::{Room, Rooms};
-use crate::room::decision::{Admission, Bypass, Facts, PassShown, Step, Verdict, Wait, decide, without_store};
+use crate::room::decision::{
+    Admission, Bypass, Facts, PassShown, Step, Verdict, Wait, decide, without_store,
+};
 use crate::room::policy::{Millis, Mode, Policy};
 use crate::room::standing::{Place, Status};
 use crate::room::state::{Newcomer, Outcome};

@@ -70,7 +70,7 @@ impl Rooms {
         pace.done.store(covered, Ordering::Release);
         let snapshot = Arc::new(result?);
         pace.quiet_at.store(if snapshot.quiet { activity } else { 0 }, Ordering::Relaxed);
-        self.publish(room, snapshot.clone());
+        room.publish(&snapshot);
         Ok(snapshot)
     }
 
@@ -89,24 +89,26 @@ impl Rooms {
         // A store that has lost part of the line gets it back from whoever still knows it.
         match room.snapshot().filter(|known| knows_better(known, &snapshot)) {
             Some(known) => {
-                let observe = self.store.observe(&room.name, &call, &Beats::new(), Some(&known));
+                let nobody = Beats::new();
+                let observe = self.store.observe(&room.name, &call, &nobody, Some(&known));
                 self.timed(StoreOp::Observe, observe).await
             }
             None => Ok(snapshot),
         }
-    }
-
-    pub(super) fn publish(&self, room: &Room, snapshot: Arc<Snapshot>) {
-        room.fresh.lock().settle(&snapshot);
-        room.metrics.observed(&snapshot);
-        room.snapshot.store(Some(snapshot.clone()));
-        room.watchers.wake(&snapshot);
     }
 }
 
 impl Room {
     fn is_live(&self) -> bool {
         self.activity.load(Ordering::Relaxed) != self.feed.quiet_at.load(Ordering::Relaxed)
+    }
+
+    fn publish(&self, snapshot: &Arc<Snapshot>) {
+        self.fresh.lock().settle(snapshot);
+        self.metrics.observed(snapshot.waiting, snapshot.called, snapshot.sessions);
+        self.metrics.set_capacity(snapshot.policy.capacity);
+        self.snapshot.store(Some(snapshot.clone()));
+        self.watchers.wake(snapshot);
     }
 
     fn put_back(&self, beats: &Beats) {

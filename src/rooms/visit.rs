@@ -246,7 +246,7 @@ impl Rooms {
         }
         if let Outcome::Admitted(..) = outcome {
             room.metrics.arrived(0);
-            room.metrics.entered(std::time::Duration::ZERO);
+            room.metrics.entered(0);
         }
         Ok(outcome)
     }
@@ -283,7 +283,7 @@ impl Rooms {
                 answer.pass = Some(self.issue_pass(room, place, until)?);
                 if let Some(held) = held {
                     let waited = now.saturating_sub(held.issued_at());
-                    room.metrics.entered(std::time::Duration::from_millis(waited));
+                    room.metrics.entered(waited);
                 }
                 answer
             }

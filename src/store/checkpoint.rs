@@ -59,12 +59,8 @@ impl Checkpoint {
         let rooms = dir.join("rooms");
         fs::create_dir_all(&rooms).map_err(at(&rooms))?;
         let path = dir.join("lock");
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(at(&path))?;
+        let lock =
+            OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { rooms, _lock: lock }),
             Err(fs::TryLockError::WouldBlock) => Err(CheckpointError::InUse(dir.to_owned())),

@@ -104,7 +104,8 @@ impl MemoryStore {
     /// `finally`: the last one of this process; nothing is reserved beyond the numbers given.
     pub fn save(&self, finally: bool) -> Result<usize, CheckpointError> {
         let Some(checkpoint) = &self.checkpoint else { return Ok(0) };
-        let rooms: Vec<_> = self.rooms.read().iter().map(|(name, cell)| (name.clone(), cell.clone())).collect();
+        let rooms: Vec<_> =
+            self.rooms.read().iter().map(|(name, cell)| (name.clone(), cell.clone())).collect();
         let (mut saved, mut failed) = (0, None);
         for (name, cell) in rooms {
             if !cell.dirty.swap(false, Ordering::AcqRel) && !finally {
@@ -166,9 +167,9 @@ impl MemoryStore {
         if !rooms.contains_key(name) && rooms.len() >= self.max_rooms {
             return Err(StoreError::TooManyRooms { room: name.clone(), max: self.max_rooms });
         }
-        let cell = rooms.entry(name.clone()).or_insert_with(|| {
-            Cell::new(State::new(policy, self.clock.now_ms()), 0)
-        });
+        let cell = rooms
+            .entry(name.clone())
+            .or_insert_with(|| Cell::new(State::new(policy, self.clock.now_ms()), 0));
         Ok(cell.clone())
     }
 }

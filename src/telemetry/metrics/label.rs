@@ -1,6 +1,7 @@
 //! The label values of the metrics: closed sets, so that nobody from outside can add a series.
 
 use crate::room::decision::Verdict;
+use crate::room::token::{Kind, TokenError};
 
 /// A closed set of values of one label.
 pub trait Label: Copy + 'static {
@@ -90,14 +91,12 @@ label! {
 label! {
     /// How a store call failed.
     StoreFault {
-        /// No answer within the budget.
-        Timeout => "timeout",
-        /// Nobody there to answer.
+        /// No answer within the budget, or none at all.
         Unavailable => "unavailable",
-        /// Too much in flight already; not sent.
-        Overloaded => "overloaded",
-        /// An answer that cannot be understood or that breaks a rule.
-        Invalid => "invalid",
+        /// Nobody has stated limits for the room.
+        NoRoom => "no_room",
+        /// One room more than allowed.
+        TooManyRooms => "too_many_rooms",
     }
 }
 
@@ -121,6 +120,15 @@ label! {
     }
 }
 
+impl From<Kind> for TokenLabel {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Ticket => Self::Ticket,
+            Kind::Pass => Self::Pass,
+        }
+    }
+}
+
 label! {
     /// Why a token was refused.
     TokenFault {
@@ -128,22 +136,30 @@ label! {
         TooLong => "too_long",
         /// Not a token.
         Malformed => "malformed",
-        /// Not signed with the algorithm of the key it names.
-        Algorithm => "algorithm",
-        /// Signed with a key that is not known here.
-        UnknownKey => "unknown_key",
-        /// The signature does not fit.
-        Signature => "signature",
-        /// Its time is over.
-        Expired => "expired",
         /// A ticket where a pass belongs, or the other way round.
         WrongKind => "wrong_kind",
+        /// Signed with a key that is not known here.
+        UnknownKey => "unknown_key",
+        /// Forged, cut, or of another algorithm than the key's.
+        BadSignature => "bad_signature",
         /// Another room's.
-        WrongRoom => "wrong_room",
-        /// Another generation's, or a number that was never given.
-        WrongPlace => "wrong_place",
-        /// Bound to somebody else.
-        WrongBinding => "wrong_binding",
+        OtherRoom => "other_room",
+        /// Its time is over.
+        Expired => "expired",
+    }
+}
+
+impl From<TokenError> for TokenFault {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::TooLong => Self::TooLong,
+            TokenError::Malformed => Self::Malformed,
+            TokenError::WrongKind => Self::WrongKind,
+            TokenError::UnknownKey => Self::UnknownKey,
+            TokenError::BadSignature => Self::BadSignature,
+            TokenError::OtherRoom => Self::OtherRoom,
+            TokenError::Expired => Self::Expired,
+        }
     }
 }
 

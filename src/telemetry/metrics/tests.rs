@@ -69,7 +69,7 @@ fn what_the_process_does_can_be_read_back() {
     metrics.check_took(VerdictLabel::Admit, Duration::from_micros(150));
     metrics.check_shed();
     metrics.store_call_took(StoreOp::Observe, Duration::from_millis(3));
-    metrics.store_call_failed(StoreOp::Arrive, StoreFault::Timeout);
+    metrics.store_call_failed(StoreOp::Arrive, StoreFault::Unavailable);
     metrics.stream_refused();
     metrics.config_error();
     metrics.token_refused(TokenLabel::Pass, TokenFault::Expired);
@@ -81,7 +81,7 @@ fn what_the_process_does_can_be_read_back() {
         (r#"anteroom_check_seconds_bucket{le="0.0002",verdict="admit"}"#, 1.0),
         ("anteroom_checks_shed_total", 1.0),
         (r#"anteroom_store_call_seconds_count{op="observe"}"#, 1.0),
-        (r#"anteroom_store_errors_total{op="arrive",kind="timeout"}"#, 1.0),
+        (r#"anteroom_store_errors_total{op="arrive",kind="unavailable"}"#, 1.0),
         ("anteroom_streams_refused_total", 1.0),
         ("anteroom_config_errors_total", 1.0),
         (r#"anteroom_tokens_refused_total{kind="pass",reason="expired"}"#, 1.0),

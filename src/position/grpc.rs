@@ -1,0 +1,167 @@
+//! `anteroom.v1.WaitingRoom`: the same ways over gRPC.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::{Stream, stream};
+use tonic::{Request, Response, Status as GrpcStatus};
+
+use super::Desk;
+use super::watching::{Watching, Word};
+use crate::pb::anteroom::v1 as pb;
+use crate::pb::anteroom::v1::waiting_room_server::WaitingRoom;
+use crate::room::name::RoomName;
+use crate::room::standing::{Standing, Status};
+use crate::rooms::Room;
+use crate::rooms::visit::{Answer, Issued, Shown, VisitError};
+use crate::store::StoreError;
+use crate::telemetry::metrics::label::StreamKind;
+
+#[tonic::async_trait]
+impl WaitingRoom for Desk {
+    type WatchPositionStream =
+        Pin<Box<dyn Stream<Item = Result<pb::WatchPositionResponse, GrpcStatus>> + Send>>;
+
+    async fn join(
+        &self,
+        request: Request<pb::JoinRequest>,
+    ) -> Result<Response<pb::JoinResponse>, GrpcStatus> {
+        let shown = shown(&request, &request.get_ref().ticket, &request.get_ref().pass);
+        let room = self.room(&request.get_ref().room).await?;
+        let answer = self.rooms.join(&room, &shown).await.map_err(|error| refused(&error))?;
+        Ok(Response::new(pb::JoinResponse {
+            expires: self.expires(&answer),
+            standing: Some(standing(&answer.standing)),
+            ticket: answer.ticket.map(|ticket| ticket.token),
+            pass: answer.pass.map(|pass| pass.token),
+        }))
+    }
+
+    async fn get_position(
+        &self,
+        request: Request<pb::GetPositionRequest>,
+    ) -> Result<Response<pb::GetPositionResponse>, GrpcStatus> {
+        let shown = shown(&request, &request.get_ref().ticket, "");
+        let room = self.room(&request.get_ref().room).await?;
+        let answer = self.rooms.position(&room, &shown).await.map_err(|error| refused(&error))?;
+        Ok(Response::new(pb::GetPositionResponse { standing: Some(standing(&answer.standing)) }))
+    }
+
+    async fn watch_position(
+        &self,
+        request: Request<pb::WatchPositionRequest>,
+    ) -> Result<Response<Self::WatchPositionStream>, GrpcStatus> {
+        let shown = shown(&request, &request.get_ref().ticket, "");
+        let room = self.room(&request.get_ref().room).await?;
+        let (watch, permit) = self.rooms.watch(&room, &shown).await.map_err(|error| refused(&error))?;
+        let watching = Watching::new(self.clone(), StreamKind::Grpc, watch, permit);
+        Ok(Response::new(Box::pin(stream::unfold(watching, |mut watching| async move {
+            loop {
+                // A heartbeat would be a message without news; HTTP/2 pings keep the connection.
+                let item = match watching.next().await? {
+                    Word::Heartbeat => continue,
+                    Word::Standing(told) => Ok(pb::WatchPositionResponse { standing: Some(standing(&told)) }),
+                    Word::Draining => Err(GrpcStatus::unavailable(
+                        "this replica is draining; your place is kept: watch again after a random moment",
+                    )),
+                };
+                return Some((item, watching));
+            }
+        }))))
+    }
+
+    async fn enter(
+        &self,
+        request: Request<pb::EnterRequest>,
+    ) -> Result<Response<pb::EnterResponse>, GrpcStatus> {
+        let shown = shown(&request, &request.get_ref().ticket, "");
+        let room = self.room(&request.get_ref().room).await?;
+        let answer = self.rooms.enter(&room, &shown).await.map_err(|error| refused(&error))?;
+        Ok(Response::new(pb::EnterResponse {
+            expires: self.expires(&answer),
+            standing: Some(standing(&answer.standing)),
+            pass: answer.pass.map(|pass| pass.token).unwrap_or_default(),
+        }))
+    }
+
+    async fn leave(
+        &self,
+        request: Request<pb::LeaveRequest>,
+    ) -> Result<Response<pb::LeaveResponse>, GrpcStatus> {
+        let shown = shown(&request, &request.get_ref().ticket, &request.get_ref().pass);
+        if shown.tickets.is_empty() && shown.passes.is_empty() {
+            return Err(refused(&VisitError::NoToken));
+        }
+        let room = self.room(&request.get_ref().room).await?;
+        self.rooms.leave_line(&room, &shown).await.map_err(|error| refused(&error))?;
+        self.rooms.leave_room(&room, &shown).await.map_err(|error| refused(&error))?;
+        Ok(Response::new(pb::LeaveResponse {}))
+    }
+}
+
+impl Desk {
+    async fn room(&self, name: &str) -> Result<Arc<Room>, GrpcStatus> {
+        let name = RoomName::parse(name).ok_or_else(|| {
+            GrpcStatus::invalid_argument(format!("room: a room name is {}", RoomName::RULE))
+        })?;
+        self.rooms.room_named(&name).await.map_err(|error| refused(&error.into()))
+    }
+
+    /// When the answer's pass ends, in seconds since the epoch; 0 without one.
+    fn expires(&self, answer: &Answer) -> u64 {
+        let ends = |pass: &Issued| self.rooms.now() / 1_000 + pass.max_age;
+        answer.pass.as_ref().map_or(0, ends)
+    }
+}
+
+/// What a request shows: the field, and after it the metadata.
+fn shown<T>(request: &Request<T>, ticket: &str, pass: &str) -> Shown {
+    let tokens = |field: &str, key: &str| {
+        let by_metadata = request.metadata().get(key).and_then(|value| value.to_str().ok());
+        let given = Some(field).filter(|field| !field.is_empty());
+        given.into_iter().chain(by_metadata).map(str::to_owned).collect()
+    };
+    Shown {
+        tickets: tokens(ticket, "x-anteroom-ticket"),
+        passes: tokens(pass, "x-anteroom-pass"),
+        subject: None,
+    }
+}
+
+fn refused(error: &VisitError) -> GrpcStatus {
+    let message = error.to_string();
+    match error {
+        VisitError::NoToken | VisitError::NoSubject => GrpcStatus::unauthenticated(message),
+        VisitError::NotCalled(_) => GrpcStatus::failed_precondition(message),
+        VisitError::Gone(_) => GrpcStatus::aborted(message),
+        VisitError::TooManyStreams | VisitError::Store(StoreError::TooManyRooms { .. }) => {
+            GrpcStatus::resource_exhausted(message)
+        }
+        VisitError::Store(StoreError::NoRoom(_)) => GrpcStatus::not_found(message),
+        VisitError::Store(StoreError::Unavailable(_)) => GrpcStatus::unavailable(message),
+        VisitError::Signing(_) => GrpcStatus::internal(message),
+    }
+}
+
+fn standing(standing: &Standing) -> pb::Standing {
+    let status = match standing.status {
+        Status::Waiting => pb::Status::Waiting,
+        Status::Called => pb::Status::Called,
+        Status::Admitted => pb::Status::Admitted,
+        Status::Gone => pb::Status::Gone,
+    };
+    pb::Standing {
+        status: status.into(),
+        room: standing.room.to_string(),
+        number: standing.number,
+        position: standing.position,
+        waiting: standing.waiting,
+        eta: standing.eta.map(|eta| pb::Eta {
+            seconds: eta.seconds,
+            low: eta.low,
+            high: eta.high,
+            confidence: eta.confidence,
+        }),
+        poll_after: standing.poll_after,
+    }
+}
