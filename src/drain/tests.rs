@@ -108,3 +108,15 @@ async fn when_the_supervisor_is_gone_everybody_may_go() {
     drop(tasks);
     shutdown.closing().await;
 }
+
+#[tokio::test]
+async fn signals_of_the_system_arrive_by_name() {
+    let mut received = signals().unwrap();
+    for (signal, name) in [("TERM", "SIGTERM"), ("INT", "SIGINT"), ("TERM", "SIGTERM")] {
+        let kill = format!("kill -{signal} {}", std::process::id());
+        let sent = std::process::Command::new("sh").args(["-c", &kill]).status().unwrap();
+        assert!(sent.success(), "{kill}");
+        let next = tokio::time::timeout(Duration::from_secs(20), received.next()).await;
+        assert_eq!(next.unwrap(), Some(name));
+    }
+}

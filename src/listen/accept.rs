@@ -249,3 +249,40 @@ impl Connected for Conn {
 
     fn connect_info(&self) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listen::Listen;
+    use crate::telemetry::metrics::Metrics;
+    use crate::telemetry::metrics::label::ListenerLabel;
+
+    #[tokio::test(start_paused = true)]
+    async fn running_out_of_files_is_counted_and_backs_off_and_is_got_over() {
+        let metrics = Metrics::new(0);
+        let listen: Listen = "127.0.0.1:0".parse().unwrap();
+        let bound = listen.bind("--test").await.unwrap();
+        let listener = metrics.listener(ListenerLabel::Client);
+        let mut acceptor = Acceptor::new(bound, Limits::default(), listener);
+        // ECONNABORTED concerns one connection only.
+        acceptor.failed(&io::Error::from(io::ErrorKind::ConnectionAborted));
+        assert_eq!(acceptor.not_before, None);
+        let waits: Vec<_> = (0..10)
+            .map(|_| {
+                // EMFILE
+                acceptor.failed(&io::Error::from_raw_os_error(24));
+                acceptor.not_before.unwrap() - Instant::now()
+            })
+            .collect();
+        assert_eq!((waits[0], waits[1], waits[9]), (BACKOFF, BACKOFF * 2, MAX_BACKOFF));
+        let text = metrics.encode().unwrap();
+        assert!(text.contains("anteroom_accept_errors_total{listener=\"client\"} 11\n"), "{text}");
+
+        let Listen::Tcp(address) = *acceptor.bound.local_addr() else { panic!("not TCP") };
+        let _client = std::net::TcpStream::connect(address).unwrap();
+        let began = Instant::now();
+        let _conn = acceptor.accept().await;
+        assert!(began.elapsed() >= MAX_BACKOFF, "{:?}", began.elapsed());
+        assert_eq!(acceptor.backoff, BACKOFF, "the next bad moment begins anew");
+    }
+}

@@ -60,7 +60,7 @@ impl Tracer {
 
     /// Sends spans to the collector at `endpoint` (`http://host:port`, OTLP over gRPC).
     ///
-    /// The exporter has threads of its own and a queue of [`QUEUE`](export::QUEUE) spans; what does not fit
+    /// The exporter has threads of its own and a queue of 2,048 spans; what does not fit
     /// is dropped, so a collector that is slow or down never holds up a Check. It need not be up now.
     pub fn to(endpoint: &str) -> Result<Self, TraceError> {
         Ok(Self { exporter: Some(Arc::new(Exporter::start(endpoint)?)) })

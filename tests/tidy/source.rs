@@ -1,19 +1,21 @@
 //! Reads Rust sources as far as tidiness needs: code without comments, strings and tests; paths; names.
 
+#![expect(clippy::unwrap_used, reason = "sources that cannot be read are a failed test")]
+
 use std::path::Path;
 
 /// A Rust file.
-pub struct Source {
+pub(crate) struct Source {
     /// Its path from the project's root, with `/`.
-    pub file: String,
+    pub(crate) file: String,
     /// As it stands there.
-    pub text: String,
+    pub(crate) text: String,
     // The same without comments, strings and test modules; line by line as long as the original.
     code: String,
 }
 
 /// The files of the program and its library, less those that are tests.
-pub fn of_the_program() -> Vec<Source> {
+pub(crate) fn of_the_program() -> Vec<Source> {
     let mut sources = read(&["src"]);
     let tests: Vec<String> = sources.iter().flat_map(Source::test_files).collect();
     sources.retain(|source| !tests.contains(&source.file));
@@ -22,7 +24,7 @@ pub fn of_the_program() -> Vec<Source> {
 }
 
 /// Every Rust file of the project.
-pub fn all() -> Vec<Source> {
+pub(crate) fn all() -> Vec<Source> {
     read(&["src", "tests", "benches", "examples", "loadtest", "build.rs"])
 }
 
@@ -47,13 +49,13 @@ fn read(roots: &[&str]) -> Vec<Source> {
 
 impl Source {
     /// A file of this path and text.
-    pub fn of(file: &str, text: &str) -> Self {
+    pub(crate) fn of(file: &str, text: &str) -> Self {
         let code = without_tests(&without_comments_and_strings(text));
         Self { file: file.to_owned(), text: text.to_owned(), code }
     }
 
     /// The top module it belongs to: `src/room/line.rs` is in `room`.
-    pub fn module(&self) -> &str {
+    pub(crate) fn module(&self) -> &str {
         self.path()[0]
     }
 
@@ -63,17 +65,17 @@ impl Source {
     }
 
     /// Lines of code with their numbers, from 1.
-    pub fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
         self.code.lines().enumerate().map(|(index, line)| (index + 1, line))
     }
 
     /// Lines as they stand there with their numbers, from 1.
-    pub fn raw_lines(&self) -> impl Iterator<Item = (usize, &str)> {
+    pub(crate) fn raw_lines(&self) -> impl Iterator<Item = (usize, &str)> {
         self.text.lines().enumerate().map(|(index, line)| (index + 1, line))
     }
 
     /// Paths into the crate that the code names, from the crate's root on, with their lines.
-    pub fn imports(&self) -> Vec<(usize, Vec<String>)> {
+    pub(crate) fn imports(&self) -> Vec<(usize, Vec<String>)> {
         let mut found = Vec::new();
         for (start, depth) in self.roots() {
             let line = self.code[..start].matches('\n').count() + 1;
@@ -115,7 +117,7 @@ impl Source {
     }
 
     /// Names declared in the code, with their lines.
-    pub fn declared(&self) -> Vec<(usize, String)> {
+    pub(crate) fn declared(&self) -> Vec<(usize, String)> {
         let mut found = Vec::new();
         for (number, line) in self.lines() {
             let mut tokens = line.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|t| !t.is_empty());
@@ -149,7 +151,7 @@ impl Source {
 }
 
 /// Whether a word stands in a line, and not only as part of a longer one.
-pub fn has_word(line: &str, word: &str) -> bool {
+pub(crate) fn has_word(line: &str, word: &str) -> bool {
     let of_word = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(word).any(|(at, _)| {
         let before = line[..at].chars().next_back();
@@ -159,7 +161,7 @@ pub fn has_word(line: &str, word: &str) -> bool {
 }
 
 /// The words a name is made of, in lower case: `LineManager` is `line`, `manager`.
-pub fn name_parts(name: &str) -> Vec<String> {
+pub(crate) fn name_parts(name: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut after_small = false;
     for c in name.chars() {

@@ -1,5 +1,7 @@
 //! Reads the metrics back as a scraper would.
 
+#![expect(clippy::float_cmp, reason = "small counts are exact")]
+
 use super::*;
 
 /// Series and values of an `OpenMetrics` text; fails where a line is not well formed.

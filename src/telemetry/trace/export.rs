@@ -16,7 +16,7 @@ use tonic::transport::Endpoint;
 use super::TraceError;
 
 /// How many spans wait for their turn to be sent; further ones are dropped.
-pub(super) const QUEUE: usize = 2_048;
+const QUEUE: usize = 2_048;
 /// How many spans are sent at once.
 const BATCH: usize = 512;
 /// How long a span waits for others before it is sent.
@@ -52,10 +52,15 @@ impl Exporter {
                 .with_retry_policy(RetryPolicy::default().with_max_retries(1))
                 .build()
         };
-        let exporter = exporter.map_err(|error| TraceError::Endpoint {
-            endpoint: endpoint.to_owned(),
-            problem: error.to_string(),
-        })?;
+        let exporter = match exporter {
+            Ok(exporter) => exporter,
+            Err(error) => {
+                // As in `drop`: a runtime must not be dropped plainly within another one.
+                runtime.shutdown_background();
+                let problem = error.to_string();
+                return Err(TraceError::Endpoint { endpoint: endpoint.to_owned(), problem });
+            }
+        };
         let exporter = Reporting { exporter, failing: AtomicBool::new(false) };
         let batches = BatchConfigBuilder::default()
             .with_max_queue_size(QUEUE)

@@ -67,8 +67,9 @@ async fn a_sampled_check_arrives_at_the_collector_and_an_unsampled_one_does_not(
     );
     let [scope] = resource.scope_spans.as_slice() else { panic!("{resource:?}") };
     let [span] = scope.spans.as_slice() else { panic!("{scope:?}") };
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    assert_eq!((hex(&span.trace_id), hex(&span.parent_span_id)), (TRACE.to_owned(), PARENT.to_owned()));
+    let trace_id = TraceId::from_bytes(span.trace_id.as_slice().try_into().unwrap());
+    let parent_id = SpanId::from_bytes(span.parent_span_id.as_slice().try_into().unwrap());
+    assert_eq!((trace_id.to_string(), parent_id.to_string()), (TRACE.to_owned(), PARENT.to_owned()));
     assert_eq!(span.name, "anteroom.check");
     let mut attributes: Vec<_> = span
         .attributes
