@@ -3,5 +3,6 @@
 //! Imports only run downward: `main → app → config → {authz, position, admin} → rooms → store → room`.
 //! `tests/tidy.rs` holds that order.
 
+pub mod page;
 pub mod pb;
 pub mod room;
