@@ -3,6 +3,7 @@
 //! Pure rendering: a template, parsed once, and a [`View`] in; HTML out. The built-in template, its style, script
 //! and wording lie in `web/`; `docs/page.md` tells operators how to write a template of their own.
 
+mod compact;
 mod escape;
 mod lang;
 mod template;
@@ -39,6 +40,8 @@ impl View<'_> {
     /// The state's word in the page, its style and its script.
     fn status(&self) -> &'static str {
         match self {
+            // Admitted or called, the page does the same: it enters.
+            Self::Standing(standing) if standing.status == Status::Admitted => Status::Called.as_str(),
             Self::Standing(standing) => standing.status.as_str(),
             Self::Hold { .. } => "hold",
         }
@@ -155,8 +158,8 @@ fn fixed(slot: &Slot, lang: Lang, wording: &Wording) -> Option<String> {
         Slot::Lang => Some(lang.as_str().into()),
         Slot::Text(label) => Some(escape::html(wording.label(label))),
         Slot::StringsJson => Some(escape::json(wording.live_json())),
-        Slot::Style => Some(template::without_comments(include_str!("../web/waiting.css"))),
-        Slot::Script => Some(template::without_comments(include_str!("../web/waiting.js"))),
+        Slot::Style => Some(compact::style(include_str!("../web/waiting.css"))),
+        Slot::Script => Some(compact::script(include_str!("../web/waiting.js"))),
         _ => None,
     }
 }

@@ -51,12 +51,12 @@
     return fill(text["eta_" + unit + (n === 1 ? "" : "s")], { n, range });
   }
 
-  const set = (name, value) => {
-    for (const element of document.querySelectorAll('[data-anteroom="' + name + '"]')) {
+  const each = (name, act) => document.querySelectorAll('[data-anteroom="' + name + '"]').forEach(act);
+  const set = (name, value) =>
+    each(name, (element) => {
       if (element.textContent !== value) element.textContent = value;
       if (name === "position") element.dataset.length = value.length;
-    }
-  };
+    });
 
   let said = "";
   let saidAt = -Infinity;
@@ -74,11 +74,11 @@
       remember({ number: standing.number, first: standing.position });
     }
     const moved = standing.status === "waiting" ? memory.first - standing.position : 0;
-    for (const bar of document.querySelectorAll('[data-anteroom="progress"]')) {
+    each("progress", (bar) => {
       bar.hidden = moved < 1;
       bar.max = Math.max(1, memory.first);
       bar.value = moved;
-    }
+    });
     set("moved", moved < 1 ? "" : fill(text.progress, { first: group(memory.first), moved: group(moved) }));
   }
 
@@ -90,7 +90,7 @@
     const position = waits ? group(standing.position) : "";
     const headline = waits && standing.position === 1 ? text.headline_next : text["headline_" + kind];
     document.title = fill(text["title_" + kind], { position, room });
-    document.body.dataset.anteroomStatus = status;
+    document.body.dataset.anteroomStatus = kind;
     set("headline", headline);
     set("lead", text["lead_" + kind]);
     set("position", waits ? position : kind === "called" ? text.position_called : "–");

@@ -193,18 +193,6 @@ fn require_nonce(text: &str, element: &'static str) -> Result<(), PageError> {
     Ok(())
 }
 
-/// Our own style or script as visitors get it: without indentation and without lines that only comment.
-///
-/// Enough for the files of `web/`, which keep comments on lines of their own and no text across lines.
-pub(super) fn without_comments(source: &str) -> String {
-    let lines = source.lines().map(str::trim);
-    let kept = lines.filter(|line| {
-        let comment = line.starts_with("//") || (line.starts_with("/*") && line.ends_with("*/"));
-        !line.is_empty() && !comment
-    });
-    kept.flat_map(|line| ["\n", line]).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,10 +261,5 @@ mod tests {
         let bytes = MAX_TEMPLATE_BYTES + 1;
         assert_eq!(parse(&"x".repeat(bytes)).unwrap_err(), PageError::TooLarge { bytes });
         assert!(parse(&"x".repeat(bytes - 1)).is_ok());
-    }
-
-    #[test]
-    fn only_whole_line_comments_are_dropped() {
-        assert_eq!(without_comments("// a\n  b; // c\n\n/* d */\ne\n"), "\nb; // c\ne");
     }
 }

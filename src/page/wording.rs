@@ -23,8 +23,20 @@ const MAX_HIGH: u64 = 99 * 3_600;
 struct Strings {
     /// Fixed texts, for `{{text.KEY}}`.
     labels: BTreeMap<String, String>,
-    /// Texts that change with the standing.
+    /// Texts that only the server says.
+    once: Once,
+    /// Texts that change with the standing: the page's script says them too.
     live: Live,
+}
+
+/// Texts that only the server says; `{name}` is filled in.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Once {
+    title_hold: String,
+    headline_hold: String,
+    lead_hold: String,
+    refreshes: String,
 }
 
 /// Texts that change with the standing; `{name}` is filled in.
@@ -34,16 +46,13 @@ struct Live {
     title_waiting: String,
     title_called: String,
     title_gone: String,
-    title_hold: String,
     headline_waiting: String,
     headline_next: String,
     headline_called: String,
     headline_gone: String,
-    headline_hold: String,
     lead_waiting: String,
     lead_called: String,
     lead_gone: String,
-    lead_hold: String,
     position_called: String,
     ahead_none: String,
     people_one: String,
@@ -63,7 +72,6 @@ struct Live {
     note_rough: String,
     progress: String,
     announce: String,
-    refreshes: String,
     connecting: String,
     live: String,
     polling: String,
@@ -120,10 +128,10 @@ impl Wording {
 
     /// What the page says of a view.
     pub(super) fn says(&self, view: &View<'_>) -> Saying<'_> {
-        let live = &self.strings.live;
+        let Strings { once, live, .. } = &self.strings;
         let room = view.room().as_str();
         let (title, headline, lead, position) = match view {
-            View::Hold { .. } => (&live.title_hold, &live.headline_hold, &live.lead_hold, "…".into()),
+            View::Hold { .. } => (&once.title_hold, &once.headline_hold, &once.lead_hold, "…".into()),
             View::Standing(standing) => match standing.status {
                 Status::Waiting if standing.position == 1 => {
                     (&live.title_waiting, &live.headline_next, &live.lead_waiting, "1".into())
@@ -150,7 +158,7 @@ impl Wording {
             number: String::new(),
             eta: String::new(),
             eta_note: "",
-            connection: fill(&live.refreshes, &[("seconds", &refresh)]),
+            connection: fill(&once.refreshes, &[("seconds", &refresh)]),
         };
         if let View::Standing(standing) = view
             && standing.status == Status::Waiting
