@@ -9,6 +9,7 @@ pub mod clock;
 pub mod cookie;
 pub mod drain;
 pub mod listen;
+pub mod page;
 pub mod pb;
 pub mod position;
 pub mod room;
