@@ -1,0 +1,424 @@
+//! A YAML (or JSON) file as a tree that remembers its lines, read within bounds.
+//!
+//! Built from the parser's events instead of by `saphyr`'s loader: that one recurses as deep as the file is
+//! nested, forgets how a scalar was written (`010`, `off`, `"5"`), and stops at the first repeated key.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::Read;
+use std::sync::Arc;
+
+use saphyr_parser::{Event, Parser, ScalarStyle};
+
+use super::{Grade, Mistake, Report};
+
+/// The largest file that is read, in bytes: 8 MiB.
+pub(super) const MAX_FILE: u64 = 8 * 1024 * 1024;
+/// The most nodes a file may come to, repeats through aliases included.
+const MAX_NODES: usize = 500_000;
+/// The deepest nesting.
+const MAX_DEPTH: usize = 128;
+
+/// A value and where it begins.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) line: usize,
+    pub(super) value: Value,
+}
+
+/// What a node holds.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    /// A scalar exactly as written; `plain` means without quotes.
+    Scalar {
+        text: String,
+        plain: bool,
+    },
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+}
+
+/// A key and its value.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) key: String,
+    pub(super) line: usize,
+    pub(super) value: Node,
+}
+
+impl Node {
+    /// The entry of a map under `key`.
+    pub(super) fn get(&self, key: &str) -> Option<&Entry> {
+        self.entries().iter().find(|entry| entry.key == key)
+    }
+
+    /// The entry under either spelling: Envoy reads proto field names and their JSON twins alike.
+    pub(super) fn get_either(&self, names: [&str; 2]) -> Option<&Entry> {
+        self.entries().iter().find(|entry| names.contains(&entry.key.as_str()))
+    }
+
+    /// The entries of a map; none for anything else.
+    pub(super) fn entries(&self) -> &[Entry] {
+        if let Value::Map(entries) = &self.value { entries } else { &[] }
+    }
+
+    /// The items of a list; none for anything else.
+    pub(super) fn items(&self) -> &[Node] {
+        if let Value::List(items) = &self.value { items } else { &[] }
+    }
+
+    /// A scalar's text.
+    pub(super) fn text(&self) -> Option<&str> {
+        if let Value::Scalar { text, .. } = &self.value { Some(text) } else { None }
+    }
+
+    pub(super) fn is_map(&self) -> bool {
+        matches!(self.value, Value::Map(_))
+    }
+
+    /// Nothing is written here: an empty value, `~` or `null`.
+    pub(super) fn is_null(&self) -> bool {
+        matches!(&self.value, Value::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null"))
+    }
+
+    /// What it is, for messages.
+    pub(super) fn kind(&self) -> &'static str {
+        match self.value {
+            _ if self.is_null() => "empty",
+            Value::Scalar { .. } => "a single value",
+            Value::List(_) => "a list",
+            Value::Map(_) => "a map",
+        }
+    }
+
+    /// How many nodes it comes to, and how deep it is.
+    fn measure(&self) -> (usize, usize) {
+        let children: Vec<&Node> = match &self.value {
+            Value::Scalar { .. } => return (1, 1),
+            Value::List(items) => items.iter().collect(),
+            Value::Map(entries) => entries.iter().map(|entry| &entry.value).collect(),
+        };
+        children.iter().map(|child| child.measure()).fold((1, 1), |(nodes, depth), (more, below)| {
+            (nodes + more, depth.max(below + 1))
+        })
+    }
+}
+
+/// The way to a key, from the root of its document: `routes[2].metadata["a.b"]`.
+#[derive(Clone, Copy)]
+pub(super) enum Path<'a> {
+    Root,
+    Key(&'a Path<'a>, &'a str),
+    Index(&'a Path<'a>, usize),
+}
+
+impl<'a> Path<'a> {
+    pub(super) fn key(&'a self, key: &'a str) -> Path<'a> {
+        Path::Key(self, key)
+    }
+
+    pub(super) fn index(&'a self, index: usize) -> Path<'a> {
+        Path::Index(self, index)
+    }
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Index(parent, index) => write!(f, "{parent}[{index}]"),
+            Self::Key(parent, key) => write_key(f, parent, key),
+        }
+    }
+}
+
+/// Odd keys are quoted and escaped, so that a file cannot write control characters to a terminal.
+fn write_key(f: &mut fmt::Formatter<'_>, parent: &Path<'_>, key: &str) -> fmt::Result {
+    let simple = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+    match (simple, parent) {
+        (true, Path::Root) => f.write_str(key),
+        (true, _) => write!(f, "{parent}.{key}"),
+        (false, _) => {
+            let shown: String = key.chars().take(128).collect();
+            write!(f, "{parent}[{shown:?}]")
+        }
+    }
+}
+
+/// Reads a text file of at most [`MAX_FILE`] bytes.
+pub(super) fn read_file(path: &std::path::Path) -> Result<String, Mistake> {
+    let unreadable = |problem: String, remedy: &str| Mistake {
+        file: Some(Arc::from(path.display().to_string())),
+        line: None,
+        key: String::new(),
+        problem,
+        remedy: remedy.into(),
+        grade: Grade::Unreadable,
+    };
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
+        .map_err(|error| unreadable(format!("cannot be read: {error}"), "name a file that can be read"))?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(unreadable("is larger than 8 MiB".into(), "split it into smaller files"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        unreadable(format!("is not UTF-8 text (byte {at})"), "save it as UTF-8")
+    })
+}
+
+/// Reads all documents of a YAML text. Repeated keys go to `report`; what is no YAML, or too deep or too
+/// large, is the error.
+pub(super) fn parse(text: &str, report: &mut Report) -> Result<Vec<Node>, Mistake> {
+    let mut builder = Builder { report, frames: Vec::new(), roots: Vec::new(), anchors: HashMap::new(), nodes: 0 };
+    let mut parser = Parser::new_from_str(text);
+    while let Some(event) = parser.next_event() {
+        let (event, span) = match event {
+            Ok(read) => read,
+            Err(error) => {
+                let (line, column) = (error.marker().line(), error.marker().col() + 1);
+                let problem = format!("is not YAML: {} (column {column})", error.info());
+                return Err(builder.refuse(line, problem, "correct the syntax"));
+            }
+        };
+        builder.take(event, span.start.line())?;
+    }
+    Ok(builder.roots)
+}
+
+enum Container {
+    List(Vec<Node>),
+    Map { entries: Vec<Entry>, pending: Option<(String, usize)> },
+}
+
+struct Frame {
+    line: usize,
+    anchor: usize,
+    container: Container,
+}
+
+struct Builder<'r> {
+    report: &'r mut Report,
+    frames: Vec<Frame>,
+    roots: Vec<Node>,
+    /// Finished anchored nodes with their size and depth.
+    anchors: HashMap<usize, (Node, usize, usize)>,
+    nodes: usize,
+}
+
+impl Builder<'_> {
+    fn take(&mut self, event: Event<'_>, line: usize) -> Result<(), Mistake> {
+        match event {
+            Event::Scalar(text, style, anchor, _) => {
+                let plain = style == ScalarStyle::Plain;
+                let node = Node { line, value: Value::Scalar { text: text.into_owned(), plain } };
+                self.count(1, line)?;
+                self.finish(node, anchor)
+            }
+            Event::SequenceStart(anchor, _) => self.open(line, anchor, Container::List(Vec::new())),
+            Event::MappingStart(anchor, _) => {
+                self.open(line, anchor, Container::Map { entries: Vec::new(), pending: None })
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.close(),
+            Event::Alias(anchor) => {
+                let Some((node, nodes, depth)) = self.anchors.get(&anchor).cloned() else {
+                    return Err(self.refuse(line, "an alias stands inside its own anchor", "write it out"));
+                };
+                self.count(nodes, line)?;
+                self.deep_enough(depth, line)?;
+                self.attach(node)
+            }
+            Event::Nothing
+            | Event::StreamStart
+            | Event::StreamEnd
+            | Event::DocumentStart(_)
+            | Event::DocumentEnd => Ok(()),
+        }
+    }
+
+    fn open(&mut self, line: usize, anchor: usize, container: Container) -> Result<(), Mistake> {
+        self.count(1, line)?;
+        self.deep_enough(1, line)?;
+        self.frames.push(Frame { line, anchor, container });
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), Mistake> {
+        let Some(frame) = self.frames.pop() else { return Ok(()) };
+        let value = match frame.container {
+            Container::List(items) => Value::List(items),
+            Container::Map { entries, .. } => {
+                self.report_repeats(&entries);
+                Value::Map(entries)
+            }
+        };
+        self.finish(Node { line: frame.line, value }, frame.anchor)
+    }
+
+    fn finish(&mut self, node: Node, anchor: usize) -> Result<(), Mistake> {
+        // The parser numbers anchors from 1; 0 means none.
+        if anchor > 0 {
+            let (nodes, depth) = node.measure();
+            self.count(nodes, node.line)?;
+            self.anchors.insert(anchor, (node.clone(), nodes, depth));
+        }
+        self.attach(node)
+    }
+
+    fn attach(&mut self, node: Node) -> Result<(), Mistake> {
+        let Some(frame) = self.frames.last_mut() else {
+            self.roots.push(node);
+            return Ok(());
+        };
+        match &mut frame.container {
+            Container::List(items) => items.push(node),
+            Container::Map { entries, pending } => match (pending.take(), node) {
+                (Some((key, line)), value) => entries.push(Entry { key, line, value }),
+                (None, Node { line, value: Value::Scalar { text, .. } }) => *pending = Some((text, line)),
+                (None, Node { line, .. }) => {
+                    return Err(self.refuse(line, "a map or list stands where a key belongs", "write a name"));
+                }
+            },
+        }
+        Ok(())
+    }
+
+    fn report_repeats(&mut self, entries: &[Entry]) {
+        let mut sorted: Vec<_> = entries.iter().map(|entry| (entry.key.as_str(), entry.line)).collect();
+        sorted.sort_unstable();
+        for pair in sorted.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
+            let (key, line) = pair[1];
+            let path = self.path_to(key);
+            let problem = format!("is written twice in one map, first in line {}", pair[0].1);
+            self.report.add(line, path, problem, "keep one of them");
+        }
+    }
+
+    /// The path of a key of the map that was just closed: the open frames lead there.
+    fn path_to(&self, key: &str) -> String {
+        fn down(frames: &[Frame], path: &Path<'_>, key: &str) -> String {
+            match frames.split_first() {
+                None => path.key(key).to_string(),
+                Some((Frame { container: Container::List(items), .. }, rest)) => {
+                    down(rest, &path.index(items.len()), key)
+                }
+                Some((Frame { container: Container::Map { pending, .. }, .. }, rest)) => {
+                    let name = pending.as_ref().map_or("", |(name, _)| name);
+                    down(rest, &path.key(name), key)
+                }
+            }
+        }
+        down(&self.frames, &Path::Root, key)
+    }
+
+    fn count(&mut self, nodes: usize, line: usize) -> Result<(), Mistake> {
+        self.nodes = self.nodes.saturating_add(nodes);
+        if self.nodes > MAX_NODES {
+            let problem = format!("the file comes to more than {MAX_NODES} values, aliases written out");
+            return Err(self.refuse(line, problem, "split the file, or use fewer aliases"));
+        }
+        Ok(())
+    }
+
+    fn deep_enough(&self, more: usize, line: usize) -> Result<(), Mistake> {
+        if self.frames.len() + more > MAX_DEPTH {
+            let problem = format!("is nested deeper than {MAX_DEPTH} levels");
+            return Err(self.refuse(line, problem, "nest less"));
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, line: usize, problem: impl Into<String>, remedy: &str) -> Mistake {
+        Mistake {
+            file: Some(self.report.file.clone()),
+            line: Some(line),
+            key: String::new(),
+            problem: problem.into(),
+            remedy: remedy.into(),
+            grade: Grade::Unreadable,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(text: &str) -> (Result<Vec<Node>, Mistake>, Vec<String>) {
+        let mut report = Report::new(std::path::Path::new("f.yaml"));
+        let nodes = parse(text, &mut report);
+        (nodes, report.mistakes.iter().map(ToString::to_string).collect())
+    }
+
+    fn refusal(text: &str) -> String {
+        read(text).0.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn lines_and_spelling_are_kept() {
+        let (roots, _) = read("a: 1\nb:\n  - c: '010'\n    d: off\n---\n{\"e\":\n\t\"f\"}\n");
+        let roots = roots.unwrap();
+        let inner = &roots[0].get("b").unwrap().value.items()[0];
+        let d = inner.get("d").unwrap();
+        assert_eq!((d.line, d.value.text()), (4, Some("off")));
+        let c = &inner.get("c").unwrap().value.value;
+        assert!(matches!(c, Value::Scalar { text, plain: false } if text == "010"));
+        let e = roots[1].get("e").unwrap();
+        assert_eq!((e.line, e.value.text()), (6, Some("f")));
+        assert_eq!(roots.len(), 2);
+    }
+
+    #[test]
+    fn repeated_keys_are_mistakes_with_their_path() {
+        let (roots, mistakes) = read("a:\n  - b: 1\n    'x.y': {c: 1, c: 2}\n    b: 2\n");
+        assert!(roots.is_ok());
+        assert_eq!(
+            mistakes,
+            [
+                "f.yaml:3: a[0][\"x.y\"].c: is written twice in one map, first in line 3; keep one of them",
+                "f.yaml:4: a[0].b: is written twice in one map, first in line 2; keep one of them"
+            ]
+        );
+    }
+
+    #[test]
+    fn syntax_errors_name_their_position() {
+        let message = refusal("a: 1\nb: [1, 2\nc: }\n");
+        assert!(message.starts_with("f.yaml:3: is not YAML"), "{message}");
+        assert!(refusal("a: *nobody\n").contains("anchor"));
+        assert!(refusal("a: &a [*a]\n").contains("inside its own anchor"));
+        assert!(refusal("? [a]\n: b\n").contains("where a key belongs"));
+    }
+
+    #[test]
+    fn bombs_are_refused() {
+        let laughs: String = (1..12)
+            .map(|n| format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 10].join(", ")))
+            .collect();
+        assert!(refusal(&format!("a0: &a0 ha\n{laughs}")).contains("aliases written out"));
+        assert!(refusal(&"- ".repeat(100_000)).contains("deeper"));
+        assert!(refusal(&"[".repeat(100_000)).contains("deeper"));
+        let half = |name: &str, inner: &str| {
+            format!("{name}: &{name} {}{inner}{}\n", "[".repeat(100), "]".repeat(100))
+        };
+        assert!(refusal(&(half("a", "x") + &half("b", "*a"))).contains("deeper"));
+        assert!(refusal(&"- x\n".repeat(MAX_NODES + 1)).contains("more than"));
+    }
+
+    #[test]
+    fn odd_keys_are_escaped_in_paths() {
+        let root = Path::Root;
+        assert_eq!(root.key("\u{1b}[31m").to_string(), "[\"\\u{1b}[31m\"]");
+        assert_eq!(root.key("a").index(3).key("b-c").to_string(), "a[3].b-c");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "[-a:\\[\\]{}&*!|>'\"%@`#?, \n\t0-9~\u{feff}é]{0,80}") {
+            let _ = read(&text);
+        }
+    }
+}
