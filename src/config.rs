@@ -6,8 +6,6 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::room::policy;
-
 pub mod check;
 pub mod cli;
 pub mod keys;
@@ -84,7 +82,13 @@ impl Report {
         Self { file: Arc::from(file.display().to_string()), mistakes: Vec::new() }
     }
 
-    fn add(&mut self, line: usize, key: impl fmt::Display, problem: impl Into<String>, remedy: impl Into<String>) {
+    fn add(
+        &mut self,
+        line: usize,
+        key: impl fmt::Display,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
         self.mistakes.push(Mistake {
             file: Some(self.file.clone()),
             line: Some(line),
@@ -93,14 +97,5 @@ impl Report {
             remedy: remedy.into(),
             grade: Grade::Mistake,
         });
-    }
-
-    /// Takes over what the rules found wrong with the keys of `map`; a key that is not written there is
-    /// missing, which is the map's own fault.
-    fn add_policy_mistakes(&mut self, found: Vec<policy::Mistake>, map: &yaml::Node, path: &yaml::Path<'_>) {
-        for mistake in found {
-            let line = map.get(&mistake.key).map_or(map.line, |entry| entry.line);
-            self.add(line, path.key(&mistake.key), mistake.problem, mistake.remedy);
-        }
     }
 }

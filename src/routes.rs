@@ -147,7 +147,7 @@ impl Routes {
     }
 
     /// The path rules that apply to a host, the most specific host rule first.
-    fn candidates<'a>(&'a self, host: &'a str) -> impl Iterator<Item = &'a Paths> {
+    fn candidates<'a, 'h>(&'a self, host: &'h str) -> impl Iterator<Item = &'a Paths> + use<'a, 'h> {
         let host = if host.len() <= MAX_HOST { host } else { "" };
         let parents = host.match_indices('.').map(|(dot, _)| &host[dot + 1..]);
         self.exact_hosts

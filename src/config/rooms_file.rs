@@ -243,7 +243,8 @@ fn read_methods(value: &Node, line: usize, path: KeyPath<'_>, report: &mut Repor
     }
     for (index, item) in value.items().iter().enumerate() {
         let text = item.text().unwrap_or_default();
-        let fits = (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'-');
+        let fits =
+            (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'-');
         if fits {
             methods.push(text.into());
         } else {

@@ -17,7 +17,9 @@ pub fn normalise(target: &str) -> Option<String> {
 pub(super) fn normalise_escaped_slashes(target: &str) -> Option<String> {
     let bytes = target.as_bytes();
     let suspicious = bytes.contains(&b'\\')
-        || bytes.windows(3).any(|w| w[0] == b'%' && slash_escape([w[1], w[2]].map(|b| b.to_ascii_uppercase())));
+        || bytes
+            .windows(3)
+            .any(|w| w[0] == b'%' && slash_escape([w[1], w[2]].map(|b| b.to_ascii_uppercase())));
     suspicious.then(|| read(target, true)).flatten()
 }
 
