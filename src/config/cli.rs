@@ -2,6 +2,9 @@
 //!
 //! Values stay text here: `settings` checks them all together, so that every mistake is reported at once.
 
+// The doc comments here are help texts: a terminal shows them as they are.
+#![allow(clippy::doc_markdown)]
+
 use std::path::PathBuf;
 
 /// A virtual waiting room for Envoy: fair lines, honest positions, signed passes.

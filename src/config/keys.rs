@@ -122,11 +122,12 @@ fn read(documents: &[Node], keys: &mut Vec<KeySpec>, report: &mut Report) {
     for (index, item) in items.iter().enumerate() {
         let here = path.index(index);
         let key = read_key(item, here, report);
-        if let Some((kid, line)) = item.get("kid").and_then(|entry| Some((entry.value.text()?, entry.line))) {
-            if let Some(first) = kids.insert(kid, line) {
-                let problem = format!("is the kid of the key in line {first} too");
-                report.add(line, here.key("kid"), problem, "give every key a kid of its own");
-            }
+        if let Some(entry) = item.get("kid")
+            && let Some(kid) = entry.value.text()
+            && let Some(first) = kids.insert(kid, entry.line)
+        {
+            let problem = format!("is the kid of the key in line {first} too");
+            report.add(entry.line, here.key("kid"), problem, "give every key a kid of its own");
         }
         if let (0, Some(KeySpec { material: KeyMaterial::EdDsaPublic { .. }, .. })) = (index, &key) {
             let problem = "is the first key, which signs, but has only its public half";
@@ -258,7 +259,7 @@ mod tests {
     #[test]
     fn a_fresh_key_reads_back_and_no_two_are_alike() {
         let (key, text) = generate();
-        assert_eq!(parse(&text, Path::new("k")).unwrap(), [key.clone()]);
+        assert_eq!(parse(&text, Path::new("k")).unwrap(), std::slice::from_ref(&key));
         assert_ne!(generate().0, key);
     }
 

@@ -122,7 +122,10 @@ fn read_room(entry: &Entry, taken: &mut Taken, report: &mut Report) -> Option<Ro
 
 /// Which matchers were read already, and where: two rooms must not claim the same requests equally.
 #[derive(Default)]
-struct Taken(HashMap<(HostRule, PathRule), Vec<(Vec<Box<str>>, String, usize)>>);
+struct Taken(HashMap<(HostRule, PathRule), Vec<Claim>>);
+
+/// The methods a matcher names, its room and its line.
+type Claim = (Vec<Box<str>>, String, usize);
 
 impl Taken {
     /// Notes a matcher; answers with the room and line of one that is just as specific and overlaps it.
@@ -280,11 +283,8 @@ mod tests {
 
     #[test]
     fn every_mistake_is_found_with_its_line() {
-        let found: Vec<_> = Routes::parse(WRONG, Path::new("r.yaml"))
-            .unwrap_err()
-            .iter()
-            .map(|mistake| mistake.to_string())
-            .collect();
+        let found: Vec<_> =
+            Routes::parse(WRONG, Path::new("r.yaml")).unwrap_err().iter().map(ToString::to_string).collect();
         let expected: Vec<_> = WRONG
             .lines()
             .enumerate()

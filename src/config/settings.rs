@@ -26,7 +26,7 @@ pub const MAX_PAGE: u64 = 1024 * 1024;
 pub enum Role {
     /// Everything.
     Serve,
-    /// ext_authz and admin.
+    /// `ext_authz` and admin.
     Authz,
     /// Position gRPC, client HTTP and admin.
     Stream,
@@ -58,7 +58,7 @@ pub enum LogFormat {
 pub struct Settings {
     /// Which part runs.
     pub role: Role,
-    /// ext_authz gRPC.
+    /// `ext_authz` gRPC.
     pub authz_listen: Listen,
     /// Position gRPC.
     pub grpc_listen: Listen,
@@ -263,7 +263,7 @@ mod tests {
         let settings = settings(&["serve"]).unwrap();
         assert_eq!(settings.authz_listen.to_string(), "127.0.0.1:50051");
         assert_eq!(settings.tick, Duration::from_millis(200));
-        assert_eq!(settings.ticket_ttl, Duration::from_secs(86_400));
+        assert_eq!(settings.ticket_ttl, Duration::from_hours(24));
         assert_eq!(
             (settings.max_rooms, settings.max_streams, settings.max_checks),
             (16_384, 100_000, 10_000)

@@ -177,7 +177,7 @@ impl<'w> Walk<'w> {
                 return None;
             }
         };
-        self.context(pairs, hidden, Origin::Extensions, entry.line, path)
+        self.context(&pairs, hidden, Origin::Extensions, entry.line, path)
     }
 
     fn metadata(&mut self, entry: &Entry, path: Path<'_>) {
@@ -189,14 +189,14 @@ impl<'w> Walk<'w> {
             return;
         }
         let pairs = pairs_of(namespace.value.entries(), path);
-        let context = self.context(pairs, false, Origin::Metadata, namespace.line, path);
+        let context = self.context(&pairs, false, Origin::Metadata, namespace.line, path);
         self.decide(&[Layer { filter: "", disabled: false, context }]);
     }
 
     /// Checks the keys and values of one map by themselves.
     fn context<'a>(
         &mut self,
-        pairs: Vec<Pair<'a>>,
+        pairs: &[Pair<'a>],
         hidden: bool,
         origin: Origin,
         line: usize,
@@ -208,7 +208,7 @@ impl<'w> Walk<'w> {
         }
         let before = self.report.mistakes.len();
         let mut texts = Vec::new();
-        for pair in &pairs {
+        for pair in pairs {
             if !KEYS.contains(&pair.key) {
                 let mistake = unknown_key(pair.key, &KEYS);
                 self.report.add(pair.line, &pair.path, mistake.problem, mistake.remedy);
@@ -219,28 +219,31 @@ impl<'w> Walk<'w> {
                 self.report.add(pair.line, &pair.path, problem, "write a single value in quotes");
                 continue;
             };
-            if let Some(kind) = not_a_string(pair.value)
-                && (origin == Origin::Extensions || kind != "a number")
-            {
-                let problem = format!("is {kind} to Envoy, and not a string");
-                self.report.add(pair.line, &pair.path, problem, format!("write \"{}\"", text.escape_debug()));
-            }
             texts.push((pair.key, text));
         }
-        self.check_values(&pairs, &texts);
+        self.check_values(pairs, &texts, origin);
         let sound = self.report.mistakes.len() == before && !hidden;
         let place = Place { file: self.report.file.clone(), line, key: path.to_string() };
         Some(Rc::new(Context { place, pairs: texts, sound }))
     }
 
-    /// Each value must be right by itself; what is missing may stand at another level.
-    fn check_values(&mut self, pairs: &[Pair<'_>], texts: &[(&str, &str)]) {
+    /// Each value must be right by itself, and a string; what is missing may stand at another level.
+    fn check_values(&mut self, pairs: &[Pair<'_>], texts: &[(&str, &str)], origin: Origin) {
         let stand_ins = [("room", "stand-in"), ("capacity", "1")];
         let missing = stand_ins.into_iter().filter(|(key, _)| texts.iter().all(|(given, _)| given != key));
         let whole: Vec<_> = texts.iter().copied().chain(missing).collect();
-        for mistake in Policy::parse(whole).err().unwrap_or_default() {
-            if let Some(pair) = pairs.iter().find(|pair| pair.key == mistake.key) {
+        let mut mistakes = Policy::parse(whole).err().unwrap_or_default();
+        for pair in pairs {
+            let text = pair.value.text().unwrap_or_default();
+            if let Some(at) = mistakes.iter().position(|mistake| mistake.key == pair.key) {
+                let mistake = mistakes.swap_remove(at);
                 self.report.add(pair.line, &pair.path, mistake.problem, mistake.remedy);
+            } else if let Some(kind) = not_a_string(pair.value)
+                && KEYS.contains(&pair.key)
+                && (origin == Origin::Extensions || kind != "a number")
+            {
+                let problem = format!("is {kind} to Envoy, and not a string");
+                self.report.add(pair.line, &pair.path, problem, format!("write \"{}\"", text.escape_debug()));
             }
         }
     }
