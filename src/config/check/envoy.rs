@@ -319,7 +319,8 @@ fn looks_like_ours(key: &str) -> bool {
 }
 
 /// What Envoy's YAML reader takes a plain scalar for, when that is not a string. It knows the many booleans of
-/// YAML 1.1, and whole numbers; fractions stay strings.
+/// YAML 1.1, and whole numbers of 32 bits; fractions and larger numbers stay strings. (Envoy 1.40 refuses booleans
+/// and numbers where a string belongs, and takes a null for an empty string.)
 fn not_a_string(node: &Node) -> Option<&'static str> {
     const EMPTY: [&str; 5] = ["", "~", "null", "Null", "NULL"];
     const BOOLEANS: [&str; 8] = ["y", "n", "yes", "no", "on", "off", "true", "false"];
@@ -329,12 +330,35 @@ fn not_a_string(node: &Node) -> Option<&'static str> {
         let (first, rest) = word.split_at(1);
         *text == *word || *text == word.to_uppercase() || *text == first.to_uppercase() + rest
     };
-    let hex = text.strip_prefix("0x").is_some_and(|digits| i64::from_str_radix(digits, 16).is_ok());
+    let hex = text.strip_prefix("0x").is_some_and(|digits| i32::from_str_radix(digits, 16).is_ok());
     if EMPTY.contains(&text.as_str()) {
         Some("empty")
     } else if BOOLEANS.into_iter().any(shapes) {
         Some("a boolean")
     } else {
-        (hex || text.parse::<i64>().is_ok()).then_some("a number")
+        (hex || text.parse::<i32>().is_ok()).then_some("a number")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `envoy --mode validate` (1.40) judged each of these as a context extension.
+    #[test]
+    fn plain_scalars_are_judged_as_envoy_judges_them() {
+        let kind = |text: &str, plain| {
+            not_a_string(&Node { line: 1, value: Value::Scalar { text: text.into(), plain } })
+        };
+        for refused in ["5", "off", "y", "Yes", "NO", "0x10", "010", "+5", "-5", "True"] {
+            assert!(matches!(kind(refused, true), Some("a number" | "a boolean")), "{refused}");
+            assert_eq!(kind(refused, false), None);
+        }
+        for taken in ["yEs", "1.5", "10/s", "2147483648", ".nan", "1e3", "12:30", "é", "shop"] {
+            assert_eq!(kind(taken, true), None, "{taken}");
+        }
+        for empty in ["", "~", "null"] {
+            assert_eq!(kind(empty, true), Some("empty"));
+        }
     }
 }
