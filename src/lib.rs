@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod authz;
 pub mod clock;
+pub mod config;
 pub mod cookie;
 pub mod drain;
 pub mod listen;
@@ -14,5 +15,6 @@ pub mod pb;
 pub mod position;
 pub mod room;
 pub mod rooms;
+pub mod routes;
 pub mod store;
 pub mod telemetry;

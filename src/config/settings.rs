@@ -1,0 +1,362 @@
+//! Settings: flags and environment, checked together into plain data. Nothing is bound before all is right.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use environment::unknown_variables;
+use reader::{Reader, wrong};
+
+use super::Mistake;
+use super::cli::{Cli, Command, Flags};
+use super::keys::KeySpec;
+use crate::listen::Listen;
+use crate::room::policy::quoted;
+use crate::routes::Routes;
+
+mod environment;
+mod reader;
+
+/// The largest page template, in bytes: 1 MiB.
+pub const MAX_PAGE: u64 = 1024 * 1024;
+
+/// Which part of the program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Everything.
+    Serve,
+    /// `ext_authz` and admin.
+    Authz,
+    /// Position gRPC, client HTTP and admin.
+    Stream,
+}
+
+/// Where rooms live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreChoice {
+    /// In this process.
+    Memory {
+        /// Where its checkpoint is kept, an existing and writable directory; `None`: nowhere.
+        state_dir: Option<PathBuf>,
+    },
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// For machines.
+    Json,
+    /// For people on a terminal, else for machines.
+    Auto,
+}
+
+/// Everything the program is told when it starts, checked.
+#[derive(Debug)]
+pub struct Settings {
+    /// Which part runs.
+    pub role: Role,
+    /// `ext_authz` gRPC.
+    pub authz_listen: Listen,
+    /// Position gRPC.
+    pub grpc_listen: Listen,
+    /// Client HTTP.
+    pub http_listen: Listen,
+    /// Health, metrics, control.
+    pub admin_listen: Listen,
+    /// Where rooms live.
+    pub store: StoreChoice,
+    /// The rooms file; empty if there is none.
+    pub routes: Arc<Routes>,
+    /// The keys file, the signing key first; `None`: make a key and say so.
+    pub keys: Option<Vec<KeySpec>>,
+    /// The waiting page's template, readable and at most [`MAX_PAGE`] bytes of UTF-8 when it was checked.
+    pub page: Option<PathBuf>,
+    /// Whether cookies are marked Secure.
+    pub cookie_secure: bool,
+    /// The cookies' domain, lower case, without a leading dot.
+    pub cookie_domain: Option<String>,
+    /// How often snapshots are renewed, 50 ms to 5 s.
+    pub tick: Duration,
+    /// How long a ticket is valid, 1 min to 31 days.
+    pub ticket_ttl: Duration,
+    /// The most rooms, 1 to 1,000,000, and at least as many as the rooms file has.
+    pub max_rooms: usize,
+    /// The most open streams, 1 to 10,000,000.
+    pub max_streams: usize,
+    /// The most Checks in flight, 1 to 1,000,000.
+    pub max_checks: usize,
+    /// The longest a Check may take, 2 ms to 10 s.
+    pub check_budget: Duration,
+    /// The longest a store call may take, from 1 ms; less than `check_budget`.
+    pub store_budget: Duration,
+    /// How often streams far back are told, 1 s to 5 min.
+    pub stream_interval: Duration,
+    /// How often a quiet stream shows life, 1 s to 1 h.
+    pub heartbeat: Duration,
+    /// How long a shutdown waits, 0 to 10 min.
+    pub drain: Duration,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// What is logged, as directives that `EnvFilter` takes.
+    pub log: String,
+    /// The OTLP/gRPC collector, an `http://` URL; `None`: no export.
+    pub otlp_endpoint: Option<String>,
+    /// What is allowed but worth a line in the log.
+    pub warnings: Vec<Mistake>,
+}
+
+/// Whether checking may touch the world.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// The program is about to run: make what is missing.
+    Run,
+    /// Only look.
+    Check,
+}
+
+impl Cli {
+    /// Checks all settings and reads their files; `env` is the environment (`std::env::vars_os()`), searched
+    /// for `ANTEROOM_*` names that mean nothing. Makes the state directory. Reports every mistake.
+    ///
+    /// For `check-config` nothing is made, and the settings are those of `serve`.
+    pub fn settings(
+        self,
+        env: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Settings, Vec<Mistake>> {
+        let (flags, role, purpose) = match &self.command {
+            Command::Serve(flags) => (&**flags, Role::Serve, Purpose::Run),
+            Command::Authz(flags) => (&**flags, Role::Authz, Purpose::Run),
+            Command::Stream(flags) => (&**flags, Role::Stream, Purpose::Run),
+            Command::CheckConfig(args) => (&args.flags, Role::Serve, Purpose::Check),
+        };
+        read(flags, role, purpose, env)
+    }
+}
+
+pub(super) fn read(
+    flags: &Flags,
+    role: Role,
+    purpose: Purpose,
+    env: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Settings, Vec<Mistake>> {
+    let mut reader = Reader { mistakes: unknown_variables(env), warnings: Vec::new() };
+    let check_budget = reader.duration("check-budget", &flags.check_budget, MILLIS * 2..=SECOND * 10);
+    let store_budget = reader.duration("store-budget", &flags.store_budget, MILLIS..=SECOND * 10);
+    if store_budget >= check_budget && reader.mistakes.iter().all(|m| !m.key.contains("-budget")) {
+        let problem = format!("{} is not less than the check budget", quoted(&flags.store_budget));
+        reader.wrong(
+            "store-budget",
+            problem,
+            "leave the Check time for an answer: write less than --check-budget",
+        );
+    }
+    let max_rooms = reader.count("max-rooms", &flags.max_rooms, 1_000_000);
+    let settings = Settings {
+        role,
+        authz_listen: reader.listen("authz-listen", &flags.authz_listen),
+        grpc_listen: reader.listen("grpc-listen", &flags.grpc_listen),
+        http_listen: reader.listen("http-listen", &flags.http_listen),
+        admin_listen: reader.listen("admin-listen", &flags.admin_listen),
+        store: reader.store(flags, role, purpose),
+        routes: Arc::new(reader.routes(flags.rooms.as_deref(), max_rooms)),
+        keys: reader.keys(flags.keys.as_deref()),
+        page: reader.page(flags.page.as_deref()),
+        cookie_secure: reader.choice(
+            "cookie-secure",
+            &flags.cookie_secure,
+            &[("true", true), ("false", false)],
+        ),
+        cookie_domain: flags.cookie_domain.as_deref().and_then(|domain| reader.domain(domain)),
+        tick: reader.duration("tick", &flags.tick, MILLIS * 50..=SECOND * 5),
+        ticket_ttl: reader.duration("ticket-ttl", &flags.ticket_ttl, SECOND * 60..=SECOND * 86_400 * 31),
+        max_rooms,
+        max_streams: reader.count("max-streams", &flags.max_streams, 10_000_000),
+        max_checks: reader.count("max-checks", &flags.max_checks, 1_000_000),
+        check_budget,
+        store_budget,
+        stream_interval: reader.duration("stream-interval", &flags.stream_interval, SECOND..=SECOND * 300),
+        heartbeat: reader.duration("heartbeat", &flags.heartbeat, SECOND..=SECOND * 3600),
+        drain: reader.duration("drain", &flags.drain, Duration::ZERO..=SECOND * 600),
+        log_format: reader.choice(
+            "log-format",
+            &flags.log_format,
+            &[("auto", LogFormat::Auto), ("human", LogFormat::Human), ("json", LogFormat::Json)],
+        ),
+        log: reader.log(&flags.log),
+        otlp_endpoint: flags.otlp_endpoint.as_deref().and_then(|url| reader.endpoint(url)),
+        warnings: reader.warnings,
+    };
+    let mut mistakes = reader.mistakes;
+    clashes(&settings, &mut mistakes);
+    if mistakes.is_empty() {
+        return Ok(settings);
+    }
+    mistakes.sort();
+    Err(mistakes)
+}
+
+const MILLIS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Two listeners of the role at one address.
+fn clashes(settings: &Settings, mistakes: &mut Vec<Mistake>) {
+    let (authz, grpc, http, admin) = (
+        ("authz-listen", &settings.authz_listen),
+        ("grpc-listen", &settings.grpc_listen),
+        ("http-listen", &settings.http_listen),
+        ("admin-listen", &settings.admin_listen),
+    );
+    let listeners = match settings.role {
+        Role::Serve => vec![authz, grpc, http, admin],
+        Role::Authz => vec![authz, admin],
+        Role::Stream => vec![grpc, http, admin],
+    };
+    for (at, (flag, listen)) in listeners.iter().enumerate() {
+        if let Some((other, _)) = listeners[..at].iter().find(|(_, other)| same_place(listen, other)) {
+            let problem = format!("{listen} is taken by --{other}");
+            mistakes.push(wrong(flag, problem, "give every listener an address of its own"));
+        }
+    }
+}
+
+fn same_place(one: &Listen, other: &Listen) -> bool {
+    match (one, other) {
+        // An empty path is the stand-in for an address that was a mistake already.
+        (Listen::Unix(one), Listen::Unix(other)) => one == other && !one.as_os_str().is_empty(),
+        (Listen::Tcp(one), Listen::Tcp(other)) => {
+            let (a, b) = (one.ip().to_canonical(), other.ip().to_canonical());
+            // [::] takes IPv4 along, 0.0.0.0 does not take IPv6.
+            let covers = |all: std::net::IpAddr, ip: std::net::IpAddr| {
+                all.is_unspecified() && (all.is_ipv6() || ip.is_ipv4())
+            };
+            one.port() == other.port() && one.port() != 0 && (a == b || covers(a, b) || covers(b, a))
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn settings(arguments: &[&str]) -> Result<Settings, Vec<String>> {
+        let all = ["anteroom"].iter().chain(arguments);
+        let none: [(OsString, OsString); 0] = [];
+        let cli = Cli::try_parse_from(all).unwrap();
+        cli.settings(none).map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect())
+    }
+
+    /// The one mistake of these arguments.
+    fn mistake(arguments: &[&str]) -> String {
+        let found = settings(arguments).unwrap_err();
+        assert_eq!(found.len(), 1, "{arguments:?}: {found:#?}");
+        found.into_iter().next().unwrap()
+    }
+
+    #[test]
+    fn the_defaults_are_right() {
+        let settings = settings(&["serve"]).unwrap();
+        assert_eq!(settings.authz_listen.to_string(), "127.0.0.1:50051");
+        assert_eq!(settings.tick, Duration::from_millis(200));
+        assert_eq!(settings.ticket_ttl, Duration::from_hours(24));
+        assert_eq!(
+            (settings.max_rooms, settings.max_streams, settings.max_checks),
+            (16_384, 100_000, 10_000)
+        );
+        assert!(settings.cookie_secure && settings.keys.is_none() && settings.routes.policies().is_empty());
+    }
+
+    #[test]
+    fn all_mistakes_come_at_once() {
+        let found = settings(&[
+            "serve",
+            "--tick=1ms",
+            "--ticket-ttl=soon",
+            "--max-rooms=0",
+            "--max-streams=-1",
+            "--http-listen=localhost:80",
+            "--cookie-secure=yes",
+            "--cookie-domain=a;b",
+            "--log-format=xml",
+            "--log=info,=,anteroom=loud",
+            "--otlp-endpoint=https://user:secret@host",
+            "--store=rediss://:secret@host",
+            "--rooms=/nonexistent/rooms.yaml",
+        ])
+        .unwrap_err();
+        assert_eq!(found.len(), 12, "{found:#?}");
+        let told = found.join("\n");
+        assert!(!told.contains("secret"), "{told}");
+        assert!(
+            told.contains(
+                "--tick (ANTEROOM_TICK): \"1ms\" is out of bounds; write a duration from 50ms to 5s"
+            )
+        );
+    }
+
+    #[test]
+    fn budgets_fit_into_each_other() {
+        assert!(mistake(&["serve", "--store-budget=60ms"]).contains("less than --check-budget"));
+        assert!(settings(&["serve", "--store-budget=59ms"]).is_ok());
+    }
+
+    #[test]
+    fn a_role_alone_needs_a_shared_store() {
+        for role in ["authz", "stream"] {
+            assert!(mistake(&[role]).contains("run anteroom serve"));
+            assert!(mistake(&[role, "--store=redis://h"]).contains("not built into this version yet"));
+        }
+    }
+
+    #[test]
+    fn listeners_do_not_share_an_address() {
+        for (http, admin, clash) in [
+            ("127.0.0.1:8000", "127.0.0.1:8000", true),
+            ("0.0.0.0:8000", "127.0.0.1:8000", true),
+            ("127.0.0.1:8000", "[::]:8000", true),
+            ("[::ffff:127.0.0.1]:8000", "127.0.0.1:8000", true),
+            ("unix:/run/a", "unix:/run/a", true),
+            ("0.0.0.0:8000", "[::1]:8000", false),
+            ("127.0.0.1:8000", "127.0.0.2:8000", false),
+            ("127.0.0.1:0", "127.0.0.1:0", false),
+            ("unix:/run/a", "unix:/run/b", false),
+        ] {
+            let http = format!("--http-listen={http}");
+            let admin = format!("--admin-listen={admin}");
+            assert_eq!(settings(&["serve", &http, &admin]).is_err(), clash, "{http} {admin}");
+        }
+    }
+
+    #[test]
+    fn the_state_directory_is_made_only_to_run() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("a/b");
+        let flag = format!("--state-dir={}", dir.display());
+        assert!(settings(&["check-config", &flag]).is_ok());
+        assert!(!dir.exists());
+        assert!(settings(&["serve", &flag]).is_ok());
+        assert!(dir.is_dir() && std::fs::read_dir(&dir).unwrap().next().is_none());
+        let file = parent.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let flag = format!("--state-dir={}", file.display());
+        for command in ["serve", "check-config"] {
+            assert!(mistake(&[command, &flag]).contains("--state-dir"));
+        }
+    }
+
+    #[test]
+    fn files_are_read() {
+        let data = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data");
+        let (rooms, keys) = (format!("--rooms={data}/rooms.yaml"), format!("--keys={data}/keys.yaml"));
+        let read = settings(&["serve", &rooms, &keys]).unwrap();
+        assert!(read.routes.by_name("shop").is_some());
+        assert_eq!(read.keys.unwrap()[0].kid, "2026-11");
+        assert!(mistake(&["serve", &rooms, "--max-rooms=2"]).contains("the 3 rooms"));
+        assert!(mistake(&["serve", "--page=/nonexistent.html"]).contains("cannot be read"));
+    }
+}

@@ -1,0 +1,203 @@
+//! Reads one setting after the other, and notes what is wrong with it.
+
+use std::io;
+use std::ops::RangeInclusive;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{MAX_PAGE, Purpose, Role, StoreChoice};
+use crate::config::cli::Flags;
+use crate::config::keys::{self, KeySpec};
+use crate::config::{Grade, Mistake, yaml};
+use crate::listen::Listen;
+use crate::room::policy::quoted;
+use crate::routes::Routes;
+
+/// A setting's mistake, under its flag and variable.
+pub(super) fn wrong(flag: &str, problem: impl Into<String>, remedy: impl Into<String>) -> Mistake {
+    let twin = flag.replace('-', "_").to_uppercase();
+    Mistake {
+        file: None,
+        line: None,
+        key: format!("--{flag} (ANTEROOM_{twin})"),
+        problem: problem.into(),
+        remedy: remedy.into(),
+        grade: Grade::Mistake,
+    }
+}
+
+/// Reads one setting after the other. After a mistake it goes on with a stand-in that never gets out.
+pub(super) struct Reader {
+    pub(super) mistakes: Vec<Mistake>,
+    pub(super) warnings: Vec<Mistake>,
+}
+
+impl Reader {
+    pub(super) fn wrong(&mut self, flag: &str, problem: impl Into<String>, remedy: impl Into<String>) {
+        self.mistakes.push(wrong(flag, problem, remedy));
+    }
+
+    pub(super) fn duration(&mut self, flag: &str, text: &str, bounds: RangeInclusive<Duration>) -> Duration {
+        let parsed = humantime::parse_duration(text.trim());
+        if let Ok(duration) = parsed
+            && bounds.contains(&duration)
+        {
+            return duration;
+        }
+        let what = if parsed.is_ok() { "is out of bounds" } else { "is no duration" };
+        let [low, high] = [*bounds.start(), *bounds.end()].map(humantime::format_duration);
+        self.wrong(
+            flag,
+            format!("{} {what}", quoted(text)),
+            format!("write a duration from {low} to {high}"),
+        );
+        *bounds.start()
+    }
+
+    pub(super) fn count(&mut self, flag: &str, text: &str, most: usize) -> usize {
+        let parsed = text.trim().parse().ok().filter(|count| (1..=most).contains(count));
+        parsed.unwrap_or_else(|| {
+            let problem = format!("{} cannot be understood", quoted(text));
+            self.wrong(flag, problem, format!("write a whole number from 1 to {most}"));
+            1
+        })
+    }
+
+    pub(super) fn choice<T: Copy>(&mut self, flag: &str, text: &str, choices: &[(&str, T)]) -> T {
+        if let Some((_, choice)) = choices.iter().find(|(name, _)| *name == text.trim()) {
+            return *choice;
+        }
+        let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+        let problem = format!("{} is no choice", quoted(text));
+        self.wrong(flag, problem, format!("write one of {}", names.join(", ")));
+        choices[0].1
+    }
+
+    pub(super) fn listen(&mut self, flag: &str, text: &str) -> Listen {
+        text.trim().parse().unwrap_or_else(|reason: String| {
+            let remedy = "write an IP address and port, like 127.0.0.1:8081, or unix:/path/of/socket";
+            self.wrong(flag, format!("{}: {reason}", quoted(text)), remedy);
+            Listen::Unix(PathBuf::new())
+        })
+    }
+
+    pub(super) fn store(&mut self, flags: &Flags, role: Role, purpose: Purpose) -> StoreChoice {
+        // A store's URL may carry a password: only its scheme is shown.
+        match flags.store.trim().split_once("://") {
+            None if flags.store.trim() == "memory" => {
+                if role != Role::Serve {
+                    let problem = "memory is not shared: a role alone would have the rooms to itself";
+                    self.wrong("store", problem, "run anteroom serve");
+                }
+            }
+            Some((scheme @ ("redis" | "redis-cluster"), _)) => {
+                let problem = format!("{scheme}:// is not built into this version yet");
+                self.wrong("store", problem, "write memory");
+            }
+            other => {
+                let scheme = other.map_or(String::new(), |(scheme, _)| format!("{} ", quoted(scheme)));
+                self.wrong("store", format!("{scheme}is no store known here"), "write memory");
+            }
+        }
+        let state_dir = flags.state_dir.clone();
+        if let Some(dir) = &state_dir
+            && let Err(error) = if purpose == Purpose::Run { prepare(dir) } else { look(dir) }
+        {
+            let problem = format!("{} cannot be used: {error}", quoted(&dir.display().to_string()));
+            self.wrong("state-dir", problem, "name a directory that this user may write to");
+        }
+        StoreChoice::Memory { state_dir }
+    }
+
+    pub(super) fn routes(&mut self, file: Option<&Path>, max_rooms: usize) -> Routes {
+        let Some(file) = file else { return Routes::default() };
+        let read = yaml::read_file(file).map_err(|mistake| vec![mistake]);
+        match read.and_then(|text| Routes::parse(&text, file)) {
+            Ok(routes) => {
+                let rooms = routes.policies().len();
+                if rooms > max_rooms {
+                    let problem = format!("{max_rooms} is less than the {rooms} rooms of the rooms file");
+                    self.wrong("max-rooms", problem, "allow at least as many");
+                }
+                routes
+            }
+            Err(found) => {
+                self.mistakes.extend(found);
+                Routes::default()
+            }
+        }
+    }
+
+    pub(super) fn keys(&mut self, file: Option<&Path>) -> Option<Vec<KeySpec>> {
+        let file = file?;
+        self.warnings.extend(keys::exposed(file));
+        let read = yaml::read_file(file).map_err(|mistake| vec![mistake]);
+        read.and_then(|text| keys::parse(&text, file)).map_err(|found| self.mistakes.extend(found)).ok()
+    }
+
+    pub(super) fn page(&mut self, file: Option<&Path>) -> Option<PathBuf> {
+        let file = file?;
+        match yaml::read_file(file) {
+            Ok(text) if text.len() as u64 <= MAX_PAGE => {}
+            Ok(_) => self.wrong("page", "the template is larger than 1 MiB", "keep the page small"),
+            Err(unreadable) => self.mistakes.push(unreadable),
+        }
+        Some(file.to_owned())
+    }
+
+    pub(super) fn domain(&mut self, text: &str) -> Option<String> {
+        let domain = text.trim().trim_start_matches('.').to_ascii_lowercase();
+        let label =
+            |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if domain.len() <= 253 && domain.split('.').all(label) {
+            return Some(domain);
+        }
+        self.wrong(
+            "cookie-domain",
+            format!("{} is no domain", quoted(text)),
+            "write a name like example.com",
+        );
+        None
+    }
+
+    pub(super) fn log(&mut self, text: &str) -> String {
+        if text.trim().is_empty() || tracing_subscriber::EnvFilter::try_new(text).is_err() {
+            let remedy =
+                "write error, warn, info, debug, trace, or directives like info,anteroom::authz=debug";
+            self.wrong("log", format!("{} cannot be understood", quoted(text)), remedy);
+        }
+        text.to_owned()
+    }
+
+    pub(super) fn endpoint(&mut self, text: &str) -> Option<String> {
+        let url = text.trim().parse::<http::Uri>().ok().filter(|url| {
+            let plain = url.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+            url.scheme_str() == Some("http") && plain
+        });
+        if url.is_none() {
+            // The URL itself may carry a password and is not shown.
+            let remedy =
+                "write http://host:port, without user and password; TLS is left to a local collector";
+            self.wrong("otlp-endpoint", "cannot be used", remedy);
+        }
+        url.map(|_| text.trim().to_owned())
+    }
+}
+
+/// Makes the state directory and proves that files can be written there.
+fn prepare(dir: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let probe = dir.join(format!(".writable-{}", std::process::id()));
+    std::fs::write(&probe, b"")?;
+    std::fs::remove_file(&probe)
+}
+
+/// Whether the state directory could be made or is one, without touching anything.
+fn look(dir: &Path) -> io::Result<()> {
+    match std::fs::metadata(dir) {
+        Ok(found) if !found.is_dir() => Err(io::ErrorKind::NotADirectory.into()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
