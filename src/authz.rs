@@ -1,4 +1,201 @@
-//! The `ext_authz` side: Envoy's question read, and the answer written. Both are pure.
+//! The Check: Envoy asks about a request, and hears whether its visitor may enter.
 
+pub mod limits;
 pub mod request;
 pub mod response;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use sha2::{Digest as _, Sha256};
+use tokio::sync::Semaphore;
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use crate::cookie::{CookiePolicy, TokenCookie, cookie_values};
+use crate::page::{Lang, Page, View, content_security_policy};
+use crate::pb::envoy::service::auth::v3::authorization_server::Authorization;
+use crate::pb::envoy::service::auth::v3::{CheckRequest, CheckResponse};
+use crate::room::decision::{Bypass, Verdict, without_store};
+use crate::room::name::RoomName;
+use crate::room::policy::{Mistake, Policy};
+use crate::room::state::Subject;
+use crate::rooms::Rooms;
+use crate::rooms::visit::Shown;
+use crate::telemetry::logs::OncePer;
+use crate::telemetry::metrics::label::VerdictLabel;
+use crate::telemetry::trace::{TraceContext, Tracer};
+use limits::LimitsReader;
+use request::Question;
+use response::{Html, PASS_HEADER, TICKET_HEADER};
+
+/// Answers Checks.
+pub struct Gate {
+    rooms: Arc<Rooms>,
+    limits: LimitsReader,
+    cookies: CookiePolicy,
+    page: Page,
+    tracer: Tracer,
+    /// How long a Check may take, under Envoy's own timeout.
+    budget: Duration,
+    in_flight: Semaphore,
+    mistakes: OncePer,
+}
+
+/// What a [`Gate`] is made of.
+pub struct GateParts {
+    /// The rooms.
+    pub rooms: Arc<Rooms>,
+    /// Which limits requests stand under.
+    pub limits: LimitsReader,
+    /// How cookies are set.
+    pub cookies: CookiePolicy,
+    /// What browsers see while they wait.
+    pub page: Page,
+    /// Where spans go.
+    pub tracer: Tracer,
+    /// How long a Check may take.
+    pub budget: Duration,
+    /// The most Checks in flight; one more is shed.
+    pub max_checks: usize,
+}
+
+impl Gate {
+    /// A gate over the rooms.
+    pub fn new(parts: GateParts) -> Self {
+        let GateParts { rooms, limits, cookies, page, tracer, budget, max_checks } = parts;
+        let in_flight = Semaphore::new(max_checks.min(Semaphore::MAX_PERMITS));
+        Self { rooms, limits, cookies, page, tracer, budget, in_flight, mistakes: OncePer::new() }
+    }
+
+    /// What the request comes to, and the room it was meant for.
+    async fn answer(&self, question: &Question<'_>) -> (Verdict, Option<RoomName>) {
+        let Ok(_permit) = self.in_flight.try_acquire() else {
+            self.rooms.metrics().check_shed();
+            let message = "too many Checks are in flight; try again".to_owned();
+            return (Verdict::Error { message }, None);
+        };
+        let policy = match self.limits.of(question) {
+            Ok(Some(policy)) => policy,
+            Ok(None) => return (Verdict::Bypass(Bypass::NoRoom), None),
+            Err(mistakes) => return (self.misconfigured(question, &mistakes), None),
+        };
+        let shown = shown(question, &policy);
+        let check = self.rooms.check(&policy, question.is_preflight(), &shown);
+        let verdict = match tokio::time::timeout(self.budget, check).await {
+            Ok(verdict) => verdict,
+            Err(_) => without_store(&policy),
+        };
+        if let Verdict::Error { message } = &verdict
+            && self.mistakes.is_news(message)
+        {
+            tracing::error!(room = %policy.room, message, "a Check could not be answered");
+        }
+        let room = policy.room.clone();
+        self.rooms.metrics().room(&room).checked(VerdictLabel::from(&verdict));
+        (verdict, Some(room))
+    }
+
+    /// A configuration that cannot be understood: said once in the log, counted always.
+    fn misconfigured(&self, question: &Question<'_>, mistakes: &[Mistake]) -> Verdict {
+        self.rooms.metrics().config_error();
+        let list: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        let list = list.join("; ");
+        let room = question.context_extensions().find(|(key, _)| *key == "room").map(|(_, room)| room);
+        let room = room.unwrap_or("(none)");
+        if self.mistakes.is_news((room, &list)) {
+            tracing::error!(
+                room,
+                mistakes = list,
+                "the room's configuration in Envoy cannot be understood; `anteroom check-config FILE` finds this \
+                 before it is rolled out"
+            );
+        }
+        Verdict::Error { message: format!("room {room} is configured wrongly: {list}") }
+    }
+
+    fn html(&self, question: &Question<'_>, view: View<'_>) -> Html {
+        let nonce = Uuid::new_v4().simple().to_string();
+        let lang = Lang::from_accept_language(question.accept_language());
+        Html {
+            body: self.page.render(lang, &view, &nonce),
+            content_security_policy: content_security_policy(&nonce),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Authorization for Gate {
+    async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
+        let _open = self.rooms.metrics().check_begun();
+        let (begun, begun_at) = (Instant::now(), SystemTime::now());
+        let question = Question::of(request.get_ref());
+        let trace = question.traceparent().and_then(TraceContext::parse);
+        let span = trace.as_ref().and_then(|trace| self.tracer.check_span(trace, begun_at));
+        let (verdict, room) = if question.is_http() {
+            self.answer(&question).await
+        } else {
+            let message = "the CheckRequest has no attributes.request.http: ask about HTTP requests";
+            (Verdict::Error { message: message.to_owned() }, None)
+        };
+        let response =
+            response::render(&verdict, &question, &self.cookies, &|view| self.html(&question, view));
+        let label = VerdictLabel::from(&verdict);
+        self.rooms.metrics().check_took(label, begun.elapsed());
+        if let Some(span) = span {
+            span.finish(room.as_ref(), label, position(&verdict));
+        }
+        tracing::debug!(
+            request = question.request_id(),
+            trace = trace.as_ref().map(|trace| tracing::field::display(trace.trace_id())),
+            room = room.as_ref().map(RoomName::as_str),
+            verdict = ?label,
+            "checked"
+        );
+        Ok(Response::new(response))
+    }
+}
+
+fn position(verdict: &Verdict) -> Option<u64> {
+    match verdict {
+        Verdict::Wait(wait) => Some(wait.standing.position),
+        _ => None,
+    }
+}
+
+/// The tokens a request shows: by header first, then by cookie.
+fn shown(question: &Question<'_>, policy: &Policy) -> Shown {
+    let tokens = |cookie: TokenCookie, header: &str| {
+        let name = cookie.name(&policy.room);
+        let by_header = question.header(header);
+        by_header.into_iter().chain(cookie_values(question.cookies(), &name)).map(str::to_owned).collect()
+    };
+    Shown {
+        tickets: tokens(TokenCookie::Ticket, TICKET_HEADER),
+        passes: tokens(TokenCookie::Pass, PASS_HEADER),
+        subject: question.subject(None).map(|subject| digest(subject.issuer, subject.name)),
+    }
+}
+
+/// A user's digest. The lengths go in too, or an issuer and a name could be cut at another place.
+fn digest(issuer: &str, name: &str) -> Subject {
+    let mut hash = Sha256::new();
+    for part in [issuer, name] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    let mut digest = [0; 16];
+    digest.copy_from_slice(&hash.finalize()[..16]);
+    Subject(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_of_different_issuers_are_different() {
+        assert_ne!(digest("a", "bc"), digest("ab", "c"));
+        assert_eq!(digest("a", "bc"), digest("a", "bc"));
+    }
+}

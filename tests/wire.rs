@@ -7,8 +7,9 @@ mod arbitrary;
 use std::collections::{BTreeMap, HashMap};
 
 use anteroom::authz::request::Question;
-use anteroom::authz::response::{Html, Waiting, render};
+use anteroom::authz::response::{Html, render};
 use anteroom::cookie::{CookiePolicy, MAX_CANDIDATES, MAX_VALUE_LEN, TokenCookie, cookie_values};
+use anteroom::page::View;
 use anteroom::pb::FILE_DESCRIPTOR_SET;
 use anteroom::pb::envoy::service::auth::v3 as ours;
 use anteroom::room::decision::{Verdict, Wait};
@@ -23,7 +24,7 @@ use prost_types::MethodDescriptorProto;
 
 fn answered(verdict: &Verdict, request: &ours::CheckRequest) -> ours::CheckResponse {
     let cookies = CookiePolicy { secure: true, domain: None };
-    let page = |_: Waiting<'_>| Html { body: "<p>".into(), content_security_policy: "none".into() };
+    let page = |_: View<'_>| Html { body: "<p>".into(), content_security_policy: "none".into() };
     render(verdict, &Question::of(request), &cookies, &page)
 }
 

@@ -11,14 +11,13 @@ use denial::Denial;
 
 use super::request::{Grpc, Question};
 use crate::cookie::{CookiePolicy, TokenCookie, cookie_values};
+use crate::page::View;
 use crate::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use crate::pb::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
 use crate::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use crate::pb::envoy::service::auth::v3::{CheckResponse, OkHttpResponse};
 use crate::pb::google::rpc::Status;
 use crate::room::decision::{Admission, Verdict};
-use crate::room::name::RoomName;
-use crate::room::standing::Standing;
 
 /// Request header for the backend: the room.
 pub const ROOM_HEADER: &str = "x-anteroom-room";
@@ -35,20 +34,6 @@ pub const TICKET_HEADER: &str = "x-anteroom-ticket";
 /// (`allowed_headers`).
 const OUR_HEADERS: [&str; 5] = [ROOM_HEADER, NUMBER_HEADER, EXPIRES_HEADER, PASS_HEADER, TICKET_HEADER];
 
-/// What the waiting page is to show.
-#[derive(Clone, Copy, Debug)]
-pub enum Waiting<'a> {
-    /// In line, or just called.
-    InLine(&'a Standing),
-    /// The store is out: no number yet.
-    Held {
-        /// Which room.
-        room: &'a RoomName,
-        /// When to ask again, in seconds.
-        retry_after: u32,
-    },
-}
-
 /// A rendered page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Html {
@@ -63,7 +48,7 @@ pub fn render(
     verdict: &Verdict,
     question: &Question<'_>,
     cookies: &CookiePolicy,
-    page: &dyn Fn(Waiting<'_>) -> Html,
+    page: &dyn Fn(View<'_>) -> Html,
 ) -> CheckResponse {
     let mut response = match verdict {
         Verdict::Admit(admission) => ok(admit(admission, question, cookies)),

@@ -1,7 +1,6 @@
 //! The keys file: what signs and verifies tickets and passes. Nothing secret is ever put into a message.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -11,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::yaml::{self, Node, Path as KeyPath};
 use super::{Grade, Mistake, Report};
 use crate::room::policy::{quoted, unknown_key};
+use crate::room::token::{Key, Material};
 
 /// The shortest HS256 secret, in bytes: as long as the hash (RFC 7518, section 3.2).
 pub const MIN_SECRET: usize = 32;
@@ -21,46 +21,10 @@ pub const MAX_KEYS: usize = 32;
 
 const KEYS: [&str; 5] = ["kid", "alg", "secret", "private_key", "public_key"];
 
-/// A key: its name and what it is made of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeySpec {
-    /// The name that tokens carry in their header: 1 to 64 of `A-Z a-z 0-9 . _ -`.
-    pub kid: String,
-    /// The key itself; it also fixes the algorithm.
-    pub material: KeyMaterial,
-}
-
-/// What a key is made of. Its `Debug` shows only the kind.
-#[derive(Clone, PartialEq, Eq)]
-pub enum KeyMaterial {
-    /// A shared secret of [`MIN_SECRET`] to [`MAX_SECRET`] bytes: signs and verifies.
-    Hs256(Vec<u8>),
-    /// An Ed25519 private key (PKCS #8, PEM): signs and verifies.
-    EdDsa {
-        /// The PEM text.
-        private_pem: String,
-    },
-    /// An Ed25519 public key (SPKI, PEM): only verifies.
-    EdDsaPublic {
-        /// The PEM text.
-        public_pem: String,
-    },
-}
-
-impl fmt::Debug for KeyMaterial {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Hs256(_) => "Hs256(redacted)",
-            Self::EdDsa { .. } => "EdDsa(redacted)",
-            Self::EdDsaPublic { .. } => "EdDsaPublic",
-        })
-    }
-}
-
 /// Reads the keys file's text; `file` is only its name for messages. Reports every mistake.
 ///
 /// There is at least one key, and the first can sign.
-pub fn parse(text: &str, file: &Path) -> Result<Vec<KeySpec>, Vec<Mistake>> {
+pub fn parse(text: &str, file: &Path) -> Result<Vec<Key>, Vec<Mistake>> {
     let mut report = Report::new(file);
     let mut keys = Vec::new();
     match yaml::parse(text, &mut report) {
@@ -72,12 +36,12 @@ pub fn parse(text: &str, file: &Path) -> Result<Vec<KeySpec>, Vec<Mistake>> {
 }
 
 /// Makes a fresh HS256 key of 256 random bits, and the text of a keys file that holds it.
-pub fn generate() -> (KeySpec, String) {
+pub fn generate() -> (Key, String) {
     let secret: [u8; MIN_SECRET] = rand::random();
     let kid = uuid::Uuid::new_v4().simple().to_string()[..8].to_owned();
     let text =
         format!("keys:\n  - kid: \"{kid}\"\n    alg: HS256\n    secret: {}\n", STANDARD.encode(secret));
-    (KeySpec { kid, material: KeyMaterial::Hs256(secret.to_vec()) }, text)
+    (Key { kid, material: Material::Hs256(secret.to_vec()) }, text)
 }
 
 /// A warning when others than the owner can read the keys file.
@@ -93,7 +57,7 @@ pub fn exposed(path: &Path) -> Option<Mistake> {
     })
 }
 
-fn read(documents: &[Node], keys: &mut Vec<KeySpec>, report: &mut Report) {
+fn read(documents: &[Node], keys: &mut Vec<Key>, report: &mut Report) {
     const SHAPE: &str = "write keys: and below it a list of keys with kid, alg and secret";
     let root = documents.first().filter(|root| root.is_map());
     let list = root.and_then(|root| root.get("keys"));
@@ -129,7 +93,7 @@ fn read(documents: &[Node], keys: &mut Vec<KeySpec>, report: &mut Report) {
             let problem = format!("is the kid of the key in line {first} too");
             report.add(entry.line, here.key("kid"), problem, "give every key a kid of its own");
         }
-        if let (0, Some(KeySpec { material: KeyMaterial::EdDsaPublic { .. }, .. })) = (index, &key) {
+        if let (0, Some(Key { material: Material::EdDsaPublic(_), .. })) = (index, &key) {
             let problem = "is the first key, which signs, but has only its public half";
             report.add(item.line, here, problem, "put a key with a secret or private_key first");
         }
@@ -137,7 +101,7 @@ fn read(documents: &[Node], keys: &mut Vec<KeySpec>, report: &mut Report) {
     }
 }
 
-fn read_key(item: &Node, path: KeyPath<'_>, report: &mut Report) -> Option<KeySpec> {
+fn read_key(item: &Node, path: KeyPath<'_>, report: &mut Report) -> Option<Key> {
     let before = report.mistakes.len();
     if !item.is_map() {
         report.add(item.line, path, format!("is {}", item.kind()), "write a map with kid, alg and secret");
@@ -154,7 +118,7 @@ fn read_key(item: &Node, path: KeyPath<'_>, report: &mut Report) -> Option<KeySp
     }
     let kid = read_kid(item, path, report);
     let material = read_material(item, path, report);
-    (report.mistakes.len() == before).then_some(KeySpec { kid: kid?, material: material? })
+    (report.mistakes.len() == before).then_some(Key { kid: kid?, material: material? })
 }
 
 fn read_kid(item: &Node, path: KeyPath<'_>, report: &mut Report) -> Option<String> {
@@ -172,7 +136,7 @@ fn read_kid(item: &Node, path: KeyPath<'_>, report: &mut Report) -> Option<Strin
     fits.then(|| kid.to_owned())
 }
 
-fn read_material(item: &Node, path: KeyPath<'_>, report: &mut Report) -> Option<KeyMaterial> {
+fn read_material(item: &Node, path: KeyPath<'_>, report: &mut Report) -> Option<Material> {
     let Some(alg) = item.get("alg") else {
         report.add(item.line, path.key("alg"), "is missing", "write HS256 or EdDSA");
         return None;
@@ -202,7 +166,7 @@ fn read_material(item: &Node, path: KeyPath<'_>, report: &mut Report) -> Option<
     let (material, problem, remedy) = match entry.key.as_str() {
         "secret" => match STANDARD.decode(text.trim()) {
             Ok(secret) if (MIN_SECRET..=MAX_SECRET).contains(&secret.len()) => {
-                return Some(KeyMaterial::Hs256(secret));
+                return Some(Material::Hs256(secret));
             }
             Ok(secret) => (
                 None,
@@ -218,14 +182,14 @@ fn read_material(item: &Node, path: KeyPath<'_>, report: &mut Report) -> Option<
         "private_key" => (
             jsonwebtoken::EncodingKey::from_ed_pem(text.as_bytes())
                 .ok()
-                .map(|_| KeyMaterial::EdDsa { private_pem: text.to_owned() }),
+                .map(|_| Material::EdDsa(text.to_owned())),
             "is not an Ed25519 private key in PEM".to_owned(),
             "write what this prints, as a block after |: openssl genpkey -algorithm ed25519",
         ),
         _ => (
             jsonwebtoken::DecodingKey::from_ed_pem(text.as_bytes())
                 .ok()
-                .map(|_| KeyMaterial::EdDsaPublic { public_pem: text.to_owned() }),
+                .map(|_| Material::EdDsaPublic(text.to_owned())),
             "is not an Ed25519 public key in PEM".to_owned(),
             "write what this prints, as a block after |: openssl pkey -in private.pem -pubout",
         ),
@@ -251,9 +215,9 @@ mod tests {
         let keys = parse(SAMPLE, Path::new("keys.yaml")).unwrap();
         let kids: Vec<_> = keys.iter().map(|key| key.kid.as_str()).collect();
         assert_eq!(kids, ["2026-11", "signer", "verifier"]);
-        assert!(matches!(&keys[0].material, KeyMaterial::Hs256(secret) if secret.len() == 32));
-        assert!(matches!(keys[1].material, KeyMaterial::EdDsa { .. }));
-        assert!(matches!(keys[2].material, KeyMaterial::EdDsaPublic { .. }));
+        assert!(matches!(&keys[0].material, Material::Hs256(secret) if secret.len() == 32));
+        assert!(matches!(keys[1].material, Material::EdDsa(_)));
+        assert!(matches!(keys[2].material, Material::EdDsaPublic(_)));
     }
 
     #[test]

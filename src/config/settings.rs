@@ -10,10 +10,11 @@ use reader::{Reader, wrong};
 
 use super::Mistake;
 use super::cli::{Cli, Command, Flags};
-use super::keys::KeySpec;
 use crate::listen::Listen;
 use crate::room::policy::quoted;
+use crate::room::token::Key;
 use crate::routes::Routes;
+use crate::telemetry::logs::LogFormat;
 
 mod environment;
 mod reader;
@@ -42,17 +43,6 @@ pub enum StoreChoice {
     },
 }
 
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Human,
-    /// For machines.
-    Json,
-    /// For people on a terminal, else for machines.
-    Auto,
-}
-
 /// Everything the program is told when it starts, checked.
 #[derive(Debug)]
 pub struct Settings {
@@ -71,7 +61,7 @@ pub struct Settings {
     /// The rooms file; empty if there is none.
     pub routes: Arc<Routes>,
     /// The keys file, the signing key first; `None`: make a key and say so.
-    pub keys: Option<Vec<KeySpec>>,
+    pub keys: Option<Vec<Key>>,
     /// The waiting page's template, readable and at most [`MAX_PAGE`] bytes of UTF-8 when it was checked.
     pub page: Option<PathBuf>,
     /// Whether cookies are marked Secure.

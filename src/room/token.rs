@@ -1,6 +1,7 @@
 //! Signed tokens: the keys, and what ticket and pass have in common. Compact JWS by `jsonwebtoken`.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode};
@@ -96,14 +97,16 @@ pub enum TokenError {
 }
 
 /// One signing key as it is configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
-    /// Its name: the token's `kid`.
+    /// Its name, the token's `kid`: 1 to 64 of `A-Z a-z 0-9 . _ -`.
     pub kid: String,
     /// The key itself.
     pub material: Material,
 }
 
-/// The key itself; one algorithm each.
+/// The key itself; one algorithm each. Its `Debug` shows only the kind.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Material {
     /// HS256: a shared secret of at least 32 bytes.
     Hs256(Vec<u8>),
@@ -111,6 +114,16 @@ pub enum Material {
     EdDsa(String),
     /// EdDSA, verification only: a public key, SPKI in PEM.
     EdDsaPublic(String),
+}
+
+impl fmt::Debug for Material {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Hs256(_) => "Hs256(redacted)",
+            Self::EdDsa(_) => "EdDsa(redacted)",
+            Self::EdDsaPublic(_) => "EdDsaPublic",
+        })
+    }
 }
 
 /// A key that cannot be used.

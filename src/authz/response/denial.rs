@@ -4,9 +4,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tonic::Code;
 
-use super::{Html, TICKET_HEADER, Waiting, has_no_cookies, set, set_cookie};
+use super::{Html, TICKET_HEADER, has_no_cookies, set, set_cookie};
 use crate::authz::request::{Grpc, Question};
 use crate::cookie::{CookiePolicy, TokenCookie};
+use crate::page::View;
 use crate::pb::envoy::config::core::v3::HeaderValueOption;
 use crate::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use crate::pb::envoy::service::auth::v3::{CheckResponse, DeniedHttpResponse};
@@ -44,7 +45,7 @@ impl Denial {
         wait: &Wait,
         question: &Question<'_>,
         cookies: &CookiePolicy,
-        page: &dyn Fn(Waiting<'_>) -> Html,
+        page: &dyn Fn(View<'_>) -> Html,
     ) -> Self {
         let Wait { standing, status, ticket } = wait;
         let room = &standing.room;
@@ -69,7 +70,7 @@ impl Denial {
             }
         }
         let ticket = ticket.as_ref().map(|(ticket, _)| ticket.as_str());
-        denial.page_or_json(question, page, Waiting::InLine(standing), &StandingBody { standing, ticket });
+        denial.page_or_json(question, page, View::Standing(standing), &StandingBody { standing, ticket });
         denial
     }
 
@@ -79,7 +80,7 @@ impl Denial {
         status: u16,
         retry_after: u32,
         question: &Question<'_>,
-        page: &dyn Fn(Waiting<'_>) -> Html,
+        page: &dyn Fn(View<'_>) -> Html,
     ) -> Self {
         let message = format!("waiting in room {room}: no number yet; ask again in {retry_after} s");
         let mut denial = Self::new(status, Code::ResourceExhausted, message, question);
@@ -89,7 +90,7 @@ impl Denial {
             "status": StandingStatus::Waiting, "room": room, "number": null, "position": null,
             "waiting": null, "eta": null, "poll_after": retry_after,
         });
-        denial.page_or_json(question, page, Waiting::Held { room, retry_after }, &body);
+        denial.page_or_json(question, page, View::Hold { room, retry_after }, &body);
         denial
     }
 
@@ -161,8 +162,8 @@ impl Denial {
     fn page_or_json(
         &mut self,
         question: &Question<'_>,
-        page: &dyn Fn(Waiting<'_>) -> Html,
-        waiting: Waiting<'_>,
+        page: &dyn Fn(View<'_>) -> Html,
+        waiting: View<'_>,
         json: &impl Serialize,
     ) {
         if question.grpc() != Grpc::No {

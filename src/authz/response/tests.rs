@@ -6,9 +6,12 @@ use prost_types::value::Kind;
 use serde_json::{Value as Json, json};
 
 use super::*;
+use crate::page::View;
 use crate::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Request};
 use crate::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest, DeniedHttpResponse};
 use crate::room::decision::{Bypass, Refusal, Wait};
+use crate::room::name::RoomName;
+use crate::room::standing::Standing;
 use crate::room::standing::{Eta, Place, Status as StandingStatus};
 
 const GRPC: (&str, &str) = ("content-type", "application/grpc+proto");
@@ -26,8 +29,8 @@ fn answer(verdict: &Verdict, method: &str, headers: &[(&str, &str)]) -> CheckRes
     let request = asked(method, headers);
     render(verdict, &Question::of(&request), &cookies, &|waiting| {
         let body = match waiting {
-            Waiting::InLine(standing) => format!("page {}", standing.position),
-            Waiting::Held { room, retry_after } => format!("hold {room} {retry_after}"),
+            View::Standing(standing) => format!("page {}", standing.position),
+            View::Hold { room, retry_after } => format!("hold {room} {retry_after}"),
         };
         Html { body, content_security_policy: "default-src 'none'".into() }
     })

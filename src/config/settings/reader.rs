@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use super::{MAX_PAGE, Purpose, Role, StoreChoice};
 use crate::config::cli::Flags;
-use crate::config::keys::{self, KeySpec};
+use crate::config::keys;
 use crate::config::{Grade, Mistake, yaml};
 use crate::listen::Listen;
 use crate::room::policy::quoted;
+use crate::room::token::Key;
 use crate::routes::Routes;
 
 /// A setting's mistake, under its flag and variable.
@@ -129,7 +130,7 @@ impl Reader {
         }
     }
 
-    pub(super) fn keys(&mut self, file: Option<&Path>) -> Option<Vec<KeySpec>> {
+    pub(super) fn keys(&mut self, file: Option<&Path>) -> Option<Vec<Key>> {
         let file = file?;
         self.warnings.extend(keys::exposed(file));
         let read = yaml::read_file(file).map_err(|mistake| vec![mistake]);

@@ -1,0 +1,120 @@
+//! Which limits a request stands under: those in its `context_extensions`, else in its route's metadata, else in
+//! the rooms file.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use super::request::Question;
+use crate::room::policy::{Mistake, Policy};
+use crate::routes::Routes;
+
+/// The most texts remembered; a configuration has one per route. Beyond that each Check parses its own.
+const MAX_KNOWN: usize = 4_096;
+
+/// What a configuration text comes to.
+type Read = Result<Arc<Policy>, Arc<[Mistake]>>;
+
+/// Finds the limits of requests.
+pub struct LimitsReader {
+    routes: Arc<Routes>,
+    hasher: RandomState,
+    known: RwLock<HashMap<u64, (Pairs, Read)>>,
+}
+
+/// Keys and values as Envoy sent them, sorted.
+type Pairs = Vec<(String, String)>;
+
+impl LimitsReader {
+    /// Limits stated by Envoy, and those of the rooms file.
+    pub fn new(routes: Arc<Routes>) -> Self {
+        Self { routes, hasher: RandomState::new(), known: RwLock::default() }
+    }
+
+    /// The limits that a request stands under; `None`: no room is meant.
+    pub fn of(&self, question: &Question<'_>) -> Result<Option<Arc<Policy>>, Arc<[Mistake]>> {
+        let stated: Vec<_> = question.context_extensions().collect();
+        if !stated.is_empty() {
+            return self.read(&stated).map(Some);
+        }
+        let metadata = question.route_metadata().map_err(Arc::from)?;
+        if !metadata.is_empty() {
+            let stated: Vec<_> = metadata.iter().map(|(key, value)| (*key, value.as_ref())).collect();
+            return self.read(&stated).map(Some);
+        }
+        let path = question.path_and_query().unwrap_or_default();
+        Ok(self.routes.policy_for(question.method(), question.authority(), path).cloned())
+    }
+
+    /// Parses a text once: parsing costs more than the rest of a Check.
+    fn read(&self, stated: &[(&str, &str)]) -> Read {
+        // Envoy sends a map, in any order: the sum does not depend on it.
+        let hash = stated.iter().fold(0u64, |sum, pair| sum.wrapping_add(self.hasher.hash_one(pair)));
+        if let Some((pairs, read)) = self.known.read().get(&hash)
+            && is_same(pairs, stated)
+        {
+            return read.clone();
+        }
+        let read = self.parse(stated);
+        let mut known = self.known.write();
+        if known.len() < MAX_KNOWN {
+            let pairs = stated.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            known.insert(hash, (pairs, read.clone()));
+        }
+        read
+    }
+
+    fn parse(&self, stated: &[(&str, &str)]) -> Read {
+        // A room only named has its limits in the rooms file.
+        if let [("room", room)] = stated
+            && let Some(policy) = self.routes.by_name(room.trim())
+        {
+            return Ok(policy.clone());
+        }
+        Policy::parse(stated.iter().copied()).map(Arc::new).map_err(Arc::from)
+    }
+}
+
+fn is_same(pairs: &Pairs, stated: &[(&str, &str)]) -> bool {
+    pairs.len() == stated.len()
+        && stated.iter().all(|(key, value)| pairs.iter().any(|(k, v)| k == key && v == value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reader() -> LimitsReader {
+        let policy = Policy::parse([("room", "filed"), ("capacity", "7")]).unwrap();
+        let room = crate::routes::Room { policy, matchers: Vec::new() };
+        LimitsReader::new(Arc::new(Routes::new(vec![room])))
+    }
+
+    #[test]
+    fn a_text_is_parsed_once_whatever_its_order() {
+        let reader = reader();
+        let one = reader.read(&[("room", "shop"), ("capacity", "2")]).unwrap();
+        let other = reader.read(&[("capacity", "2"), ("room", "shop")]).unwrap();
+        assert!(Arc::ptr_eq(&one, &other));
+        assert!(!Arc::ptr_eq(&one, &reader.read(&[("room", "shop"), ("capacity", "3")]).unwrap()));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let reader = reader();
+        for capacity in 0..MAX_KNOWN + 100 {
+            reader.read(&[("room", "shop"), ("capacity", &capacity.to_string())]).unwrap();
+        }
+        assert_eq!(reader.known.read().len(), MAX_KNOWN);
+    }
+
+    #[test]
+    fn a_room_only_named_has_its_limits_in_the_rooms_file() {
+        let reader = reader();
+        assert_eq!(reader.read(&[("room", "filed")]).unwrap().capacity, Some(7));
+        assert_eq!(reader.read(&[("room", "filed"), ("capacity", "1")]).unwrap().capacity, Some(1));
+        assert_eq!(reader.read(&[("room", "nowhere")]).unwrap_err().len(), 1);
+    }
+}
