@@ -197,7 +197,7 @@
         return giveUp();
       }
       errors = refusals = 0;
-      connection("live");
+      connection("streaming");
       after(SILENCE, giveUp);
     };
     for (const name of ["position", "admitted", "gone"]) mine.addEventListener(name, hear);
