@@ -172,6 +172,7 @@
     over = true;
     hangUp();
     clearTimeout(timer);
+    set("connection", "");
     if (standing.status !== "gone") reload(Math.random() * 0.3);
     return false;
   }
