@@ -172,6 +172,7 @@
     over = true;
     hangUp();
     clearTimeout(timer);
+    set("connection", "");
     if (standing.status !== "gone") reload(Math.random() * 0.3);
     return false;
   }
@@ -197,7 +198,7 @@
         return giveUp();
       }
       errors = refusals = 0;
-      connection("live");
+      connection("streaming");
       after(SILENCE, giveUp);
     };
     for (const name of ["position", "admitted", "gone"]) mine.addEventListener(name, hear);

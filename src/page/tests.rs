@@ -73,7 +73,7 @@ fn every_state_says_what_it_is() {
         ("gone en", "Your place in line is gone"),
         ("hold en", "We’re lining you up"),
         ("called ko", "차례가 됐어요"),
-        ("gone ko", "순서가 끝났어요"),
+        ("gone ko", "대기 순서가 만료됐어요"),
         ("hold ko", "줄을 준비하고 있어요"),
     ] {
         assert!(pages[name].contains(&format!("data-anteroom=\"headline\">{headline}</h1>")), "{name}");

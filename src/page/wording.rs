@@ -73,7 +73,7 @@ struct Live {
     progress: String,
     announce: String,
     connecting: String,
-    live: String,
+    streaming: String,
     polling: String,
     lost: String,
     no_cookies: String,
@@ -245,15 +245,14 @@ fn fill(pattern: &str, values: &[(&str, &str)]) -> String {
 mod tests {
     use super::*;
 
-    fn eta(seconds: u64, low: u64, high: u64) -> Option<Eta> {
-        Some(Eta { seconds, low, high, confidence: 0.8 })
+    const fn eta(seconds: u64, low: u64, high: u64) -> Eta {
+        Eta { seconds, low, high, confidence: 0.8 }
     }
 
     #[test]
     fn estimates_are_told_with_their_uncertainty() {
         let (korean, english) = (Wording::of(Lang::Ko), Wording::of(Lang::En));
         let cases = [
-            (None, "not known yet", "아직 알 수 없어요"),
             (eta(0, 0, 0), "about 5 seconds", "약 5초"),
             (eta(12, 9, 18), "about 10 seconds (10 to 20)", "약 10초 (10~20초)"),
             (eta(60, 40, 90), "about 60 seconds (40 to 90)", "약 60초 (40~90초)"),
@@ -268,8 +267,8 @@ mod tests {
             (eta(u64::MAX, u64::MAX, u64::MAX), "more than two days", "이틀 넘게 걸려요"),
         ];
         for (eta, en, ko) in cases {
-            assert_eq!(english.estimate(eta), en, "{eta:?}");
-            assert_eq!(korean.estimate(eta), ko, "{eta:?}");
+            assert_eq!(english.estimate(Some(eta)), en, "{eta:?}");
+            assert_eq!(korean.estimate(Some(eta)), ko, "{eta:?}");
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::env;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -28,7 +28,13 @@ pub(crate) struct Manner {
 /// A running browser; dropping it ends its processes.
 pub(crate) struct Browser {
     pub(crate) client: Client,
-    driver: Child,
+    /// Held for its drop.
+    _driver: Driver,
+}
+
+/// A running chromedriver and the profile it gives its browser; dropping it ends both.
+struct Driver {
+    process: Child,
     profile: TempDir,
 }
 
@@ -36,14 +42,14 @@ impl Browser {
     pub(crate) async fn start(manner: Manner) -> Self {
         let chromium = find("CHROMIUM", &["chromium", "chromium-browser", "google-chrome"]);
         let chromedriver = find("CHROMEDRIVER", &["chromedriver"]);
-        let profile = tempfile::tempdir().unwrap();
-        let mut driver = Command::new(chromedriver)
+        let process = Command::new(chromedriver)
             .arg("--port=0")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .expect("chromedriver starts");
-        let port = port_of(&mut driver);
+        let mut driver = Driver { process, profile: tempfile::tempdir().unwrap() };
+        let port = driver.port();
         let mut arguments = [
             "--headless",
             "--no-sandbox",
@@ -57,7 +63,7 @@ impl Browser {
         ]
         .map(String::from)
         .to_vec();
-        arguments.push(format!("--user-data-dir={}", profile.path().display()));
+        arguments.push(format!("--user-data-dir={}", driver.profile.path().display()));
         let mut options = json!({
             "binary": chromium,
             "args": arguments,
@@ -67,14 +73,12 @@ impl Browser {
             options["prefs"] = json!({ "profile.managed_default_content_settings.javascript": 2 });
         }
         let capabilities = json!({ "goog:chromeOptions": options }).as_object().unwrap().clone();
-        // From here on a failure must end the driver too, so it already belongs to a value that does that.
-        let mut unborn = Unborn { driver: Some(driver), profile: Some(profile) };
         let client = ClientBuilder::new(HttpConnector::new())
             .capabilities(capabilities)
             .connect(&format!("http://127.0.0.1:{port}"))
             .await
             .expect("chromium starts");
-        Self { client, driver: unborn.driver.take().unwrap(), profile: unborn.profile.take().unwrap() }
+        Self { client, _driver: driver }
     }
 
     /// What an expression comes to in the page.
@@ -104,61 +108,36 @@ pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) 
     }
 }
 
-impl Drop for Browser {
-    fn drop(&mut self) {
-        end(&mut self.driver, self.profile.path());
-    }
-}
-
-/// A driver whose session does not exist yet.
-struct Unborn {
-    driver: Option<Child>,
-    profile: Option<TempDir>,
-}
-
-impl Drop for Unborn {
-    fn drop(&mut self) {
-        if let (Some(driver), Some(profile)) = (&mut self.driver, &self.profile) {
-            end(driver, profile.path());
-        }
-    }
-}
-
-/// Ends the driver, then the browser, which outlives a killed driver: every process that was given our profile.
-fn end(driver: &mut Child, profile: &Path) {
-    drop(driver.kill());
-    drop(driver.wait());
-    let ours = format!("--user-data-dir={}", profile.display());
-    for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let command = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
-        if command.split(|byte| *byte == 0).any(|argument| argument == ours.as_bytes()) {
-            let pid = process.file_name();
-            drop(Command::new("kill").arg("-KILL").arg(pid).stderr(Stdio::null()).status());
-        }
-    }
-}
-
-/// The port a driver chose, from what it says at its start.
-fn port_of(driver: &mut Child) -> u16 {
-    let output = driver.stdout.take().unwrap();
-    let (tell, told) = mpsc::channel();
-    // On a thread of its own, which reads on to the end: a driver whose output nobody takes would block.
-    std::thread::spawn(move || {
-        for line in BufReader::new(output).lines().map_while(Result::ok) {
-            let port = line
-                .split_once("started successfully on port ")
-                .and_then(|(_, port)| port.trim_end_matches('.').parse().ok());
-            if let Some(port) = port {
-                tell.send(port).ok();
+impl Driver {
+    /// The port it chose, from what it says at its start.
+    fn port(&mut self) -> u16 {
+        let output = self.process.stdout.take().unwrap();
+        let (tell, told) = mpsc::channel();
+        // On a thread of its own, which reads on to the end: a driver whose output nobody takes would block.
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                let port = line.split_once("started successfully on port ");
+                if let Some(port) = port.and_then(|(_, port)| port.trim_end_matches('.').parse().ok()) {
+                    tell.send(port).ok();
+                }
             }
-        }
-    });
-    match told.recv_timeout(PATIENCE) {
-        Ok(port) => port,
-        Err(_) => {
-            drop(driver.kill());
-            drop(driver.wait());
-            panic!("chromedriver did not say which port it listens on");
+        });
+        told.recv_timeout(PATIENCE).expect("chromedriver says which port it listens on")
+    }
+}
+
+impl Drop for Driver {
+    /// Ends the driver, then the browser, which outlives a killed driver: every process that was given our profile.
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+        let ours = format!("--user-data-dir={}", self.profile.path().display());
+        for process in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let command = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+            if command.split(|byte| *byte == 0).any(|argument| argument == ours.as_bytes()) {
+                let pid = process.file_name();
+                Command::new("kill").arg("-KILL").arg(pid).stderr(Stdio::null()).status().ok();
+            }
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The waiting page in a real browser: it follows the stream, falls back to polling, enters by itself, and never
 //! hammers the site it waits for.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is a failed test")]
+
 mod browser;
 mod site;
 
