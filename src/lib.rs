@@ -4,6 +4,7 @@
 //! `tests/tidy.rs` holds that order.
 
 pub mod admin;
+pub mod app;
 pub mod authz;
 pub mod clock;
 pub mod config;

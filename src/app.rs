@@ -1,0 +1,348 @@
+//! The wiring: which store, which listeners, which tasks, and how they end.
+
+mod keys;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::Stream;
+use tonic::server::NamedService;
+use tonic::service::Routes as GrpcRoutes;
+use tonic::transport::Server;
+use tonic_health::server::HealthReporter;
+use tracing::info;
+
+use crate::admin::{self, Readiness};
+use crate::authz::limits::LimitsReader;
+use crate::authz::{Gate, GateParts};
+use crate::clock::Clock;
+use crate::config::settings::{Role, Settings, StoreChoice};
+use crate::cookie::CookiePolicy;
+use crate::drain::{DrainError, DrainTimes, Phase, Shutdown, Tasks};
+use crate::listen::{BindError, Bound, Limits, Listen, incoming, serve_http};
+use crate::page::{Page, PageError};
+use crate::pb;
+use crate::pb::anteroom::v1::waiting_room_server::WaitingRoomServer;
+use crate::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
+use crate::position::{self, Cadence, Desk};
+use crate::room::token::{KeyError, KeyRing};
+use crate::rooms::{Options, Rooms};
+use crate::store::checkpoint::{Checkpoint, CheckpointError};
+use crate::store::memory::MemoryStore;
+use crate::store::{Store, StoreError};
+use crate::telemetry::metrics::label::ListenerLabel;
+use crate::telemetry::metrics::{ListenerMetrics, Metrics};
+use crate::telemetry::trace::{TraceError, Tracer};
+
+/// How often the embedded store writes its checkpoint: what a crash loses comes back with the tickets.
+const CHECKPOINT_EVERY: Duration = Duration::from_millis(250);
+/// From readiness off to closing: what a balancer needs to notice. Part of `--drain`.
+const LEAD: Duration = Duration::from_secs(2);
+
+/// Why the program could not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// A listener.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The state directory.
+    #[error("--state-dir: {0}")]
+    Checkpoint(#[from] CheckpointError),
+    /// The keys.
+    #[error("--keys: {0}")]
+    Keys(#[from] KeyError),
+    /// The key kept in the state directory.
+    #[error("{path}: {why}")]
+    KeptKey {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it, and what would be right.
+        why: String,
+    },
+    /// The page template.
+    #[error("--page: {path}: {error}")]
+    Page {
+        /// The template.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: PageError,
+    },
+    /// A file.
+    #[error("{path}: {error}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// Trace export.
+    #[error("--otlp-endpoint: {0}")]
+    Trace(#[from] TraceError),
+    /// A room of the rooms file.
+    #[error("--rooms: {0}")]
+    Rooms(#[from] StoreError),
+    /// gRPC reflection.
+    #[error("reflection cannot be set up: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// Tasks that failed.
+    #[error(transparent)]
+    Drain(#[from] DrainError),
+}
+
+/// Runs until one of `stops` comes in and everything is drained.
+pub async fn run(
+    settings: Settings,
+    stops: impl Stream<Item = &'static str> + Unpin,
+) -> Result<(), AppError> {
+    let mut tasks = Tasks::new();
+    let readiness = Readiness::new(tasks.shutdown());
+    let starting = readiness.condition("start", "not all listeners are up yet");
+    let clock = Clock::system();
+    let metrics = Arc::new(Metrics::new(settings.max_rooms));
+    let tracer = match &settings.otlp_endpoint {
+        Some(endpoint) => Tracer::to(endpoint)?,
+        None => Tracer::off(),
+    };
+    let page = load_page(&settings)?;
+    let StoreChoice::Memory { state_dir } = &settings.store;
+    let store = Arc::new(match state_dir {
+        Some(dir) => MemoryStore::open(clock, settings.max_rooms, Checkpoint::open(dir)?)?,
+        None => MemoryStore::new(clock, settings.max_rooms),
+    });
+    let ring = KeyRing::new(&keys::choose(settings.keys.as_deref(), state_dir.as_deref())?)?;
+    let options = Options {
+        tick: settings.tick,
+        store_budget: settings.store_budget,
+        ticket_ttl: u64::try_from(settings.ticket_ttl.as_millis()).unwrap_or(u64::MAX),
+        max_rooms: settings.max_rooms,
+        max_streams: settings.max_streams,
+    };
+    let any_store: Arc<dyn Store> = store.clone();
+    let rooms = Arc::new(Rooms::new(options, any_store, ring, clock, metrics.clone()));
+    for policy in settings.routes.policies() {
+        // So that the client API knows the rooms of the file before the first Check.
+        rooms.room_with(policy)?;
+    }
+    let wiring = Wiring { settings: &settings, metrics, readiness, rooms, page, tracer: tracer.clone() };
+    wiring.listen(&mut tasks).await?;
+    tasks.spawn("feed", {
+        let (rooms, closing) = (wiring.rooms.clone(), tasks.shutdown().closing());
+        async move {
+            rooms.feed(closing).await;
+            Ok::<_, StoreError>(())
+        }
+    });
+    if state_dir.is_some() {
+        tasks.spawn("checkpoint", checkpoint(store.clone(), tasks.shutdown()));
+    }
+    starting.met();
+    info!(role = ?settings.role, version = env!("CARGO_PKG_VERSION"), "ready");
+    let lead = LEAD.min(settings.drain / 2);
+    let times = DrainTimes { lead, grace: settings.drain.saturating_sub(lead) };
+    let drained = tasks.run_until_drained(times, stops).await;
+    store.save(true)?;
+    if let Err(error) = tracer.shut_down(Duration::from_secs(2)).await {
+        tracing::warn!(%error, "the last spans were lost");
+    }
+    info!("ended");
+    Ok(drained?)
+}
+
+fn load_page(settings: &Settings) -> Result<Page, AppError> {
+    let Some(path) = &settings.page else { return Ok(Page::builtin()) };
+    let text = std::fs::read_to_string(path).map_err(|error| AppError::File { path: path.clone(), error })?;
+    Page::from_template(&text).map_err(|error| AppError::Page { path: path.clone(), error })
+}
+
+/// Writes the checkpoint until the end begins; the last one is written when all else has ended.
+async fn checkpoint(store: Arc<MemoryStore>, shutdown: Shutdown) -> Result<(), CheckpointError> {
+    let mut ticks = tokio::time::interval(CHECKPOINT_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let closing = shutdown.closing();
+    tokio::pin!(closing);
+    let mut failing = false;
+    loop {
+        tokio::select! {
+            () = &mut closing => return Ok(()),
+            _ = ticks.tick() => {}
+        }
+        let store = store.clone();
+        let saved = tokio::task::spawn_blocking(move || store.save(false)).await;
+        // A full disk must not stop the line: it is said once, and tried again.
+        match saved {
+            Ok(Ok(_)) if failing => {
+                failing = false;
+                info!("the checkpoint is written again");
+            }
+            Ok(Err(error)) if !failing => {
+                failing = true;
+                tracing::error!(%error, "the checkpoint cannot be written; a crash now would cost the last changes");
+            }
+            Err(lost) => tracing::error!(%lost, "writing the checkpoint panicked"),
+            _ => {}
+        }
+    }
+}
+
+struct Wiring<'a> {
+    settings: &'a Settings,
+    metrics: Arc<Metrics>,
+    readiness: Readiness,
+    rooms: Arc<Rooms>,
+    page: Page,
+    tracer: Tracer,
+}
+
+impl Wiring<'_> {
+    /// Binds every listener of the role, and only then serves on any.
+    async fn listen(&self, tasks: &mut Tasks) -> Result<(), AppError> {
+        let settings = self.settings;
+        let admin = bind(&settings.admin_listen, "--admin-listen", "admin").await?;
+        let authz = match settings.role {
+            Role::Serve | Role::Authz => {
+                Some(bind(&settings.authz_listen, "--authz-listen", "ext_authz").await?)
+            }
+            Role::Stream => None,
+        };
+        let clients = match settings.role {
+            Role::Serve | Role::Stream => Some((
+                bind(&settings.grpc_listen, "--grpc-listen", "position gRPC").await?,
+                bind(&settings.http_listen, "--http-listen", "client HTTP").await?,
+            )),
+            Role::Authz => None,
+        };
+        let shutdown = tasks.shutdown();
+        let router = admin::router(self.metrics.clone(), self.readiness.clone());
+        let meter = self.metrics.listener(ListenerLabel::Admin);
+        tasks.spawn("admin", serve_http(admin, router, Limits::default(), meter, shutdown.clone()));
+        if let Some(bound) = authz {
+            let gate = AuthorizationServer::new(self.gate());
+            let meter = self.metrics.listener(ListenerLabel::Authz);
+            let limits =
+                Limits { max_streams_per_connection: clamp(settings.max_checks), ..Limits::default() };
+            self.serve_grpc(tasks, "ext_authz", gate, bound, meter, limits)?;
+        }
+        if let Some((grpc, http)) = clients {
+            let desk = self.desk(shutdown.clone());
+            let limits = Limits {
+                max_connections: settings.max_streams.saturating_add(Limits::default().max_connections),
+                max_streams_per_connection: clamp(settings.max_streams),
+                ..Limits::default()
+            };
+            let meter = self.metrics.listener(ListenerLabel::Position);
+            let service = WaitingRoomServer::new(desk.clone());
+            self.serve_grpc(tasks, "position gRPC", service, grpc, meter, limits)?;
+            let meter = self.metrics.listener(ListenerLabel::Client);
+            let router = position::http::router(desk);
+            tasks.spawn("client HTTP", serve_http(http, router, limits, meter, shutdown));
+        }
+        Ok(())
+    }
+
+    fn gate(&self) -> Gate {
+        Gate::new(GateParts {
+            rooms: self.rooms.clone(),
+            limits: LimitsReader::new(self.settings.routes.clone()),
+            cookies: self.cookies(),
+            page: self.page.clone(),
+            tracer: self.tracer.clone(),
+            budget: self.settings.check_budget,
+            max_checks: self.settings.max_checks,
+        })
+    }
+
+    fn desk(&self, shutdown: Shutdown) -> Desk {
+        let cadence = Cadence { interval: self.settings.stream_interval, heartbeat: self.settings.heartbeat };
+        Desk { rooms: self.rooms.clone(), cookies: self.cookies(), cadence, shutdown }
+    }
+
+    fn cookies(&self) -> CookiePolicy {
+        CookiePolicy { secure: self.settings.cookie_secure, domain: self.settings.cookie_domain.clone() }
+    }
+
+    /// Serves a gRPC service with health and reflection beside it.
+    fn serve_grpc<S>(
+        &self,
+        tasks: &mut Tasks,
+        name: &'static str,
+        service: S,
+        bound: Bound,
+        meter: ListenerMetrics,
+        limits: Limits,
+    ) -> Result<(), AppError>
+    where
+        S: NamedService + Clone + Send + Sync + 'static,
+        S: tower::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<tonic::body::Body>,
+                Error = std::convert::Infallible,
+            >,
+        S::Future: Send + 'static,
+    {
+        let (health, health_service) = tonic_health::server::health_reporter();
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()?;
+        let routes = GrpcRoutes::new(service).add_service(health_service).add_service(reflection);
+        let shutdown = tasks.shutdown();
+        let connections = incoming(bound, limits, meter, &shutdown);
+        let server = Server::builder()
+            .max_concurrent_streams(Some(limits.max_streams_per_connection))
+            .http2_keepalive_interval(Some(limits.keepalive))
+            .http2_keepalive_timeout(Some(limits.keepalive_answer))
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(connections, shutdown.closing());
+        let over = shutdown.reached(Phase::Over);
+        tasks.spawn(name, async move {
+            tokio::select! {
+                served = server => served,
+                // tonic waits for ever for connections that do not end.
+                () = over => Ok(()),
+            }
+        });
+        tasks.spawn("gRPC health", report_health::<S>(health, self.readiness.clone(), tasks.shutdown()));
+        Ok(())
+    }
+}
+
+/// Keeps gRPC health in step with readiness.
+async fn report_health<S: NamedService>(
+    health: HealthReporter,
+    readiness: Readiness,
+    shutdown: Shutdown,
+) -> Result<(), std::convert::Infallible> {
+    health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+    health.set_not_serving::<S>().await;
+    let draining = shutdown.reached(Phase::NotReady);
+    let follow = async {
+        loop {
+            readiness.until(true).await;
+            health.set_service_status("", tonic_health::ServingStatus::Serving).await;
+            health.set_serving::<S>().await;
+            readiness.until(false).await;
+            health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+            health.set_not_serving::<S>().await;
+        }
+    };
+    tokio::select! {
+        () = draining => {}
+        () = follow => {}
+    }
+    health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+    health.set_not_serving::<S>().await;
+    shutdown.closing().await;
+    Ok(())
+}
+
+async fn bind(listen: &Listen, flag: &str, what: &str) -> Result<Bound, BindError> {
+    let bound = listen.bind(flag).await?;
+    info!(listener = what, address = %bound.local_addr(), "listening");
+    Ok(bound)
+}
+
+fn clamp(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
