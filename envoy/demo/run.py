@@ -1,0 +1,266 @@
+"""The demo: Anteroom, a small backend and Envoy together, until Ctrl-C. `make run` calls it.
+
+    run.py --anteroom FILE --envoy FILE
+
+Ports come from the environment (see PORTS); PORT_OFFSET is added to those not given, so that copies run side by side.
+Exit status: 0 stopped on request, 1 could not start or a part died, 2 wrong arguments or environment.
+"""
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ENVOY_YAML = HERE.parent / "envoy.yaml"
+
+# Variable, default, and what listens there. The defaults are the ports that envoy.yaml states.
+PORTS = {
+    "PORT": (8080, "Envoy"),
+    "BACKEND_PORT": (8000, "the backend"),
+    "AUTHZ_PORT": (50051, "Anteroom's ext_authz"),
+    "GRPC_PORT": (50052, "Anteroom's gRPC positions"),
+    "HTTP_PORT": (8081, "Anteroom's HTTP positions"),
+    "ADMIN_PORT": (9102, "Anteroom's admin"),
+    "ENVOY_ADMIN_PORT": (9901, "Envoy's admin"),
+}
+IN_ENVOY_YAML = [name for name in PORTS if name != "ADMIN_PORT"]
+READY_WITHIN = 20.0  # seconds, for each part
+STOP_WITHIN = 8.0  # seconds for all parts together, before SIGKILL
+
+
+class Failed(Exception):
+    """The demo cannot go on; the message says why and what to do. `status` is the exit status."""
+
+    def __init__(self, message, status=1):
+        super().__init__(message)
+        self.status = status
+
+
+class Stopped(Exception):
+    """SIGINT, SIGTERM or SIGHUP came."""
+
+
+# The signal that came, if any. Its handler raises nothing: an exception between the start of a process and its being
+# written down would leave that process behind.
+stopped_by = []
+
+
+def number(name, default, low, high):
+    text = os.environ.get(name, "")
+    if not text:
+        return default
+    if not text.isdigit() or not low <= int(text) <= high:
+        raise Failed(f"{name}={text!r} is wrong: write a whole number from {low} to {high}", 2)
+    return int(text)
+
+
+def choose_ports():
+    """The ports by variable; fails naming variable and port where one is doubled or taken."""
+    offset = number("PORT_OFFSET", 0, 0, 10000)
+    ports = {name: number(name, default + offset, 1, 65535) for name, (default, _) in PORTS.items()}
+    seen = {}
+    for name, port in ports.items():
+        if port in seen:
+            raise Failed(f"{name} and {seen[port]} are both {port}: give each its own port", 2)
+        seen[port] = name
+        with socket.socket() as probe:
+            # As the servers do: a port that is merely in TIME_WAIT is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                raise Failed(
+                    f"port {port} ({PORTS[name][1]}) is not free: {error.strerror}; "
+                    f"set {name} to another one, or PORT_OFFSET=100 to move all"
+                ) from None
+    return ports
+
+
+def envoy_config(ports):
+    """envoy.yaml with other ports. Each default stands there exactly once, as `port_value: N`."""
+    # In one pass over the original, so that a port moved to another one's default is not moved again.
+    text = ENVOY_YAML.read_text(encoding="utf-8")
+    spots = []
+    for name in IN_ENVOY_YAML:
+        old = f"port_value: {PORTS[name][0]} }}"
+        if text.count(old) != 1:
+            raise Failed(f"{ENVOY_YAML} should state {old!r} exactly once: {name} cannot be set")
+        spots.append((text.index(old), old, f"port_value: {ports[name]} }}"))
+    for at, old, new in sorted(spots, reverse=True):
+        text = text[:at] + new + text[at + len(old) :]
+    return text
+
+
+class Parts:
+    """The running processes, each with its log; stops exactly those, by pid."""
+
+    def __init__(self, logs):
+        self.logs = logs
+        self.running = {}
+
+    def start(self, name, command, env=None):
+        with open(self.logs / f"{name}.log", "wb") as log:
+            # A session of its own: Ctrl-C in the terminal reaches only this script, which then stops them in order.
+            self.running[name] = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, env=env
+            )
+
+    def check(self):
+        """Fails if a part has died, with the end of its log; ends if a signal came."""
+        if stopped_by:
+            raise Stopped(stopped_by[0])
+        for name, process in self.running.items():
+            status = process.poll()
+            if status is not None:
+                how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+                raise Failed(f"{name} {how}; the end of {self.logs / name}.log:\n{self.tail(name)}")
+
+    def tail(self, name, lines=15):
+        text = (self.logs / f"{name}.log").read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join("    " + line for line in text[-lines:]) or "    (empty)"
+
+    def wait_ready(self, name, url):
+        deadline = time.monotonic() + READY_WITHIN
+        # Without the environment's proxies: all of this is on this machine.
+        ask = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        while True:
+            self.check()
+            try:
+                with ask.open(url, timeout=1) as answer:
+                    if answer.status == 200:
+                        return
+            except OSError as error:
+                problem = error
+            if time.monotonic() > deadline:
+                raise Failed(
+                    f"{name} was not ready within {READY_WITHIN:.0f} s ({url}: {problem}); "
+                    f"the end of its log:\n{self.tail(name)}"
+                )
+            time.sleep(0.05)
+
+    def stop(self):
+        """SIGTERM to all, last started first; SIGKILL to what is left after the deadline."""
+        for process in reversed(self.running.values()):
+            if process.poll() is None:
+                process.terminate()
+        deadline = time.monotonic() + STOP_WITHIN
+        for name, process in reversed(self.running.items()):
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                print(f"{name} did not stop within {STOP_WITHIN:.0f} s: killed", file=sys.stderr)
+                process.kill()
+                process.wait()
+
+
+def start_all(parts, args, ports, directory):
+    at = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
+    config = directory / "envoy.yaml"
+    config.write_text(envoy_config(ports), encoding="utf-8")
+
+    # Only what is stated here: an ANTEROOM_* variable left in the shell must not change the demo.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("ANTEROOM_")}
+    flags = {
+        "--authz-listen": at["AUTHZ_PORT"],
+        "--grpc-listen": at["GRPC_PORT"],
+        "--http-listen": at["HTTP_PORT"],
+        "--admin-listen": at["ADMIN_PORT"],
+        "--store": "memory",
+        "--state-dir": str(directory / "state"),
+        # The demo is plain http://, where browsers and curl do not send Secure cookies back.
+        "--cookie-secure": "false",
+        "--tick": "100ms",
+        "--drain": "5s",
+    }
+    (directory / "state").mkdir()
+    parts.start("anteroom", [args.anteroom, "serve", *(word for flag in flags.items() for word in flag)], env)
+    parts.start("backend", [sys.executable, str(HERE / "backend.py"), str(ports["BACKEND_PORT"])])
+    parts.wait_ready("anteroom", f"http://{at['ADMIN_PORT']}/readyz")
+    parts.wait_ready("backend", f"http://{at['BACKEND_PORT']}/healthz")
+    # Without hot restart there is no shared memory to clean up and no base id to clash with another Envoy.
+    command = [args.envoy, "-c", str(config), "--disable-hot-restart", "--concurrency", "2", "--log-level", "warn"]
+    parts.start("envoy", command)
+    parts.wait_ready("envoy", f"http://{at['ENVOY_ADMIN_PORT']}/ready")
+    parts.wait_ready("envoy", f"http://{at['PORT']}/healthz")
+
+
+def say_what_to_try(ports, logs):
+    at = f"http://127.0.0.1:{ports['PORT']}"
+    room = f"{at}/anteroom/v1/rooms/shop"
+    print(
+        f"""
+Anteroom is running. /shop takes 2 visitors at a time, each for 30 s after their last request.
+
+  In a browser        {at}/shop
+                      (for more visitors: private windows, or the ones below)
+
+  Two visitors enter, the third waits; each has a cookie jar
+    curl -b a.jar -c a.jar {at}/shop
+    curl -b b.jar -c b.jar {at}/shop
+    curl -b c.jar -c c.jar -i {at}/shop
+
+  The third one's position, once and as a live stream
+    curl -b c.jar {room}/position
+    curl -b c.jar -N {room}/stream
+
+  The first one leaves, so the third's turn comes
+    curl -b a.jar -c a.jar -X DELETE {room}/pass
+    curl -b c.jar -c c.jar {at}/shop
+
+  Nobody waits here   curl {at}/open
+  Metrics             curl http://127.0.0.1:{ports['ADMIN_PORT']}/metrics
+  Envoy's admin       http://127.0.0.1:{ports['ENVOY_ADMIN_PORT']}/
+
+Logs: {logs}
+Ctrl-C stops everything.
+""",
+        flush=True,
+    )
+
+
+def run(args):
+    for name, path in (("--anteroom", args.anteroom), ("--envoy", args.envoy)):
+        if not os.access(path, os.X_OK):
+            raise Failed(f"{name}: there is no program at {path}; `make run` builds and installs what is needed", 2)
+    ports = choose_ports()
+    logs = Path(args.logs).resolve() / f"port-{ports['PORT']}"
+    logs.mkdir(parents=True, exist_ok=True)
+    parts = Parts(logs)
+    with tempfile.TemporaryDirectory(prefix="anteroom-demo-") as directory:
+        try:
+            start_all(parts, args, ports, Path(directory))
+            say_what_to_try(ports, logs)
+            while True:
+                parts.check()
+                time.sleep(0.2)
+        except Stopped as signal_name:
+            print(f"\n{signal_name}: stopping", flush=True)
+        finally:
+            parts.stop()
+    print("All stopped.", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Anteroom's demo, until Ctrl-C")
+    parser.add_argument("--anteroom", required=True, metavar="FILE", help="the program `anteroom`")
+    parser.add_argument("--envoy", required=True, metavar="FILE", help="the program `envoy`, 1.40 or newer")
+    parser.add_argument("--logs", required=True, metavar="DIR", help="where the logs go")
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, lambda number, _frame: stopped_by.append(signal.Signals(number).name))
+    try:
+        run(parser.parse_args())
+    except Failed as failure:
+        print(f"demo: {failure}", file=sys.stderr)
+        return failure.status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,16 @@
+//! The whole of it, through the real Envoy: service, backend, Envoy and visitors, each test with its own.
+//!
+//! `make test` and `make e2e` run these; `harness` says what they need.
+
+// What fails here fails a test; the lint's own exception knows only functions marked #[test].
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+
+mod browser;
+mod entering;
+mod grpc;
+mod harness;
+mod order;
+mod outages;
+mod protocols;
+mod streams;
+mod trespass;
