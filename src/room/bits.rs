@@ -192,10 +192,11 @@ impl Bits {
     /// Grows the bitmap, up or down, until it has room for `number`.
     fn make_room(&mut self, number: u64) -> bool {
         let word_start = number & !(WORD - 1);
+        let Some(word_end) = word_start.checked_add(WORD) else { return false };
         if self.words.is_empty() {
             self.base = word_start;
         }
-        let (low, high) = (self.base.min(word_start), self.end().max(word_start + WORD));
+        let (low, high) = (self.base.min(word_start), self.end().max(word_end));
         if high - low > MAX_SPAN {
             return false;
         }
