@@ -129,6 +129,10 @@ impl Line {
         self.next += 1;
         self.waiting.insert(number);
         self.seen[0].insert(number);
+        if let Some(doubt) = &mut self.doubt {
+            // What becomes of this one is known here, whatever else may still turn out to be lost.
+            doubt.heard.insert(number);
+        }
         number
     }
 
@@ -266,9 +270,7 @@ impl Line {
         if number >= self.next {
             self.lose_from(self.next, number.saturating_add(1));
         }
-        if let Some(doubt) = &mut self.doubt
-            && (doubt.from..doubt.to).contains(&number)
-        {
+        if let Some(doubt) = &mut self.doubt {
             doubt.heard.insert(number);
         }
     }

@@ -29,8 +29,10 @@ impl State {
         if self.clock > now {
             self.history = History::default();
             self.hold_until = self.hold_until.min(now + HOLD_MS);
-            self.doubt_until = self.doubt_until.min(now + 2 * self.in_force.patience);
         }
+        // Whoever had not shown their ticket yet could not while the room was away.
+        let in_doubt = self.clock < self.doubt_until;
+        self.doubt_until = if in_doubt { now + 2 * self.in_force.patience } else { 0 };
         self.credits = Credits::empty(now);
         self.clock = now;
         for line in &mut self.lines {

@@ -61,14 +61,12 @@ impl State {
             return None;
         }
         let until = now + self.in_force.session_ttl;
-        if self.in_force.capacity.is_none() {
-            return Some(until);
-        }
+        let limited = self.in_force.capacity.is_some();
         let known = self.sessions.until(place).is_some();
-        if known || (pass_until > now && self.recover_pass(place, now)) {
+        if known || (limited && pass_until > now && self.recover_pass(place, now)) {
             return Some(self.sessions.hold(place, until));
         }
-        None
+        (!limited).then_some(until)
     }
 
     /// Gives up whatever a place holds; whether that freed anything.
