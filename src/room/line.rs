@@ -202,13 +202,13 @@ impl Line {
             self.called.update_word(first, |word| word | take);
             self.head = (first & !63) + 64 - u64::from(take.leading_zeros());
         }
-        // The head stands at a waiting number, or where the next one will be given.
-        self.head = self.waiting.next_from(self.head).unwrap_or(self.next);
-        self.reached = self.reached.max(self.head);
         let calls = quota - left;
         if calls > 0 {
             self.note_call(start, self.head, now);
         }
+        // The head stands at a waiting number, or where the next one will be given.
+        self.head = self.waiting.next_from(self.head).unwrap_or(self.next);
+        self.reached = self.reached.max(self.head);
         self.waiting.trim_below(self.head);
         self.seen.iter_mut().for_each(|seen| seen.trim_below(self.head));
         calls
@@ -335,9 +335,11 @@ impl Line {
         if let Some(first) = self.waiting.next_from(from) {
             self.head = self.head.min(first);
         }
-        if self.called.count() > known_calls {
+        if self.called.count() > known_calls
+            && let Some(last) = self.called.last()
+        {
             // Whoever came back by ticket may stand before them, and the head with it.
-            self.note_call(from, self.head.max(called.end()), now);
+            self.note_call(from, last + 1, now);
         }
     }
 

@@ -39,6 +39,8 @@ pub(crate) struct Visitor {
     /// The shortest and longest `patience` since.
     patience: (Millis, Millis),
     called: Millis,
+    /// When the call may have begun anew at the latest.
+    renewed: Millis,
     /// The shortest `claim_ttl` since the call.
     claim: Millis,
     /// The lowest position told so far.
@@ -143,19 +145,19 @@ impl Auditor {
             let place = place_of(*outcome);
             let owned = newcomer.subject.and_then(|subject| self.owners.get(&subject));
             if owned.is_some_and(|places| places.contains(&place)) {
-                let inside = self.passes.is_inside(place);
+                // After a loss the room may or may not know a pass.
+                let inside =
+                    self.passes.is_inside(place) || self.healed && self.passes.until(place).is_some();
                 let fresh = batch.contains(&place);
                 ensure!(!newcomer.anew || inside || fresh, "{place:?} was to be given up");
             } else {
                 ensure!(self.given.insert(place), "1: {place:?} was given twice");
                 if let Some(subject) = newcomer.subject {
                     let owned = self.owners.entry(subject).or_default();
-                    if newcomer.anew
-                        && let Some(old) = owned.last()
-                        && let Some(visitor) = self.visitors.get_mut(old)
-                        && visitor.seat != Seat::Inside
-                    {
-                        visitor.quit = true;
+                    for old in owned.iter().filter(|_| newcomer.anew) {
+                        if let Some(visitor) = self.visitors.get_mut(old) {
+                            visitor.quit |= visitor.seat != Seat::Inside;
+                        }
                     }
                     owned.push(place);
                 }
@@ -192,6 +194,7 @@ impl Auditor {
             heard: self.now,
             patience: (patience, patience),
             called: self.now,
+            renewed: self.now,
             claim: self.policy.claim_ttl,
             told: u64::MAX,
             quit: false,
@@ -242,6 +245,10 @@ impl Auditor {
         }
     }
 
+    pub(crate) fn knows_generation(&self, generation: u64) -> bool {
+        self.visitors.keys().any(|place| place.generation == generation)
+    }
+
     /// The room was reset: all so far is void, and that is what was asked for.
     pub(crate) fn reset(&mut self) {
         self.visitors.values_mut().for_each(|visitor| visitor.quit = true);
@@ -276,7 +283,7 @@ impl Auditor {
             }
             visitor.heard = now;
             visitor.patience = (patience, patience);
-            (visitor.called, visitor.claim) = (now, claim);
+            (visitor.called, visitor.renewed, visitor.claim) = (now, now, claim);
             visitor.told = u64::MAX;
         }
         self.held = self.passes.sessions() + self.count(Seat::Called);
@@ -306,7 +313,7 @@ impl Auditor {
             if is_in && !was_in && !self.passes.was_recovered(*place) {
                 fresh_calls.push(*place);
                 overtaken |= last_called.is_some_and(|last| last > *place);
-                (visitor.called, visitor.claim) = (now, self.policy.claim_ttl);
+                (visitor.called, visitor.renewed, visitor.claim) = (now, now, self.policy.claim_ttl);
             }
             visitor.check_gone(*place, after, now)?;
             visitor.seat = after;
@@ -320,10 +327,10 @@ impl Auditor {
         if self.healed && overtaken {
             // Somebody came back before those called already: calls that run out as ranges begin anew, and so
             // none runs out early.
-            self.visitors.values_mut().for_each(|visitor| visitor.called = now);
+            self.visitors.values_mut().for_each(|visitor| visitor.renewed = now);
         }
         for (place, visitor) in &self.visitors {
-            let overdue = now >= visitor.called + self.policy.claim_ttl;
+            let overdue = now >= visitor.renewed + self.policy.claim_ttl;
             ensure!(visitor.seat != Seat::Called || !overdue, "{place:?} is called for too long");
             let silent = now - visitor.heard > 3 * visitor.patience.1;
             ensure!(visitor.seat != Seat::Waiting || !silent, "{place:?} waits though silent for too long");

@@ -232,13 +232,15 @@ impl World {
                 let beyond = own.map(|place| place.number + 1).max().unwrap_or(1).max(self.state.next());
                 self.state.resume(beyond + 1 + u64::from(*ceiling), self.now);
             }
-            Op::Wipe { hints, known: handed, back } => {
+            Op::Wipe { hints, known: handed, .. } => {
                 // Generations are milliseconds: a room made and lost within one is beyond them.
-                self.now += 1;
+                while self.auditor.knows_generation(self.now) {
+                    self.now += 1;
+                }
                 self.state = State::new(self.policy.clone(), self.now);
                 self.limits = Limits::default();
                 self.hinting = *hints;
-                self.auditor.order_lost |= *back > 0;
+                self.auditor.order_lost |= self.now < self.snapshot.generation();
                 full = true;
                 known = handed.then_some(&self.snapshot);
             }
