@@ -89,6 +89,12 @@ impl Bits {
         Some(self.base + slot as u64 * WORD + u64::from(word.trailing_zeros()))
     }
 
+    /// The largest member.
+    pub fn last(&self) -> Option<u64> {
+        let slot = self.words.iter().rposition(|word| *word != 0)?;
+        Some(self.base + slot as u64 * WORD + u64::from(self.words[slot].ilog2()))
+    }
+
     /// How many members lie in `from..to`.
     pub fn count_range(&self, from: u64, to: u64) -> u64 {
         let mut total = 0;
@@ -192,10 +198,11 @@ impl Bits {
     /// Grows the bitmap, up or down, until it has room for `number`.
     fn make_room(&mut self, number: u64) -> bool {
         let word_start = number & !(WORD - 1);
+        let Some(word_end) = word_start.checked_add(WORD) else { return false };
         if self.words.is_empty() {
             self.base = word_start;
         }
-        let (low, high) = (self.base.min(word_start), self.end().max(word_start + WORD));
+        let (low, high) = (self.base.min(word_start), self.end().max(word_end));
         if high - low > MAX_SPAN {
             return false;
         }
@@ -321,6 +328,7 @@ mod tests {
             let numbers: Vec<u64> = (0..800).filter(|n| bits_under_test.contains(*n)).collect();
             prop_assert_eq!(&numbers, &set.iter().copied().collect::<Vec<_>>());
             prop_assert_eq!(bits_under_test.next_from(from), set.range(from..).next().copied());
+            prop_assert_eq!(bits_under_test.last(), set.last().copied());
             prop_assert_eq!(bits_under_test.count_range(from, to), set.iter().filter(|n| (from..to).contains(n)).count() as u64);
             let stored = serde_json::to_string(&bits_under_test).unwrap();
             let back: Bits = serde_json::from_str(&stored).unwrap();

@@ -14,14 +14,21 @@ use super::policy::Millis;
 /// More than any replica can have been given between two calls that told of its highest number.
 pub const MARGIN: u64 = 65_536;
 
+/// The most checkpoints of the head kept; beyond, every other one is dropped and its calls run out with the next.
+///
+/// More than there are milliseconds in the default `claim_ttl`, so that calls run out exactly on time there.
+const MAX_MARKS: usize = 65_536;
+
 /// The line of one generation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Line {
     generation: u64,
     next: u64,
     head: u64,
+    /// The farthest that head has stood: healing sets head back, and hints of that time are no news then.
+    reached: u64,
     waiting: Bits,
-    /// Seen alive in this and in the previous liveness period.
+    /// Seen alive in this and in the previous liveness period (half a `patience` each).
     seen: [Bits; 2],
     /// Called, and neither entered nor run out.
     called: Bits,
@@ -64,6 +71,7 @@ impl Line {
             generation,
             next: 1,
             head: 1,
+            reached: 1,
             waiting: Bits::default(),
             seen: [Bits::default(), Bits::default()],
             called: Bits::default(),
@@ -95,6 +103,11 @@ impl Line {
         self.head
     }
 
+    /// The farthest that head has stood; only after healing more than [`Line::head`].
+    pub fn reached(&self) -> u64 {
+        self.reached
+    }
+
     /// Who waits.
     pub fn waiting(&self) -> &Bits {
         &self.waiting
@@ -116,6 +129,10 @@ impl Line {
         self.next += 1;
         self.waiting.insert(number);
         self.seen[0].insert(number);
+        if let Some(doubt) = &mut self.doubt {
+            // What becomes of this one is known here, whatever else may still turn out to be lost.
+            doubt.heard.insert(number);
+        }
         number
     }
 
@@ -161,7 +178,7 @@ impl Line {
         seat
     }
 
-    /// Begins a new liveness period; whoever was silent through the last whole one leaves the line.
+    /// Ends a liveness period; whoever was silent through it and the one before leaves the line.
     pub fn rotate(&mut self) {
         let [now, before] = &self.seen;
         self.waiting.keep_only(now, before);
@@ -169,37 +186,29 @@ impl Line {
         self.seen[0] = Bits::default();
     }
 
-    /// Calls up to `quota` of those who wait and are alive, in number order; the dead in between leave the line.
+    /// Calls up to `quota` of those who wait, in number order.
     ///
     /// Works on words of 64 numbers; returns how many were called.
     pub fn call(&mut self, quota: u64, now: Millis) -> u64 {
         let start = self.head;
         let mut left = quota;
-        while left > 0 {
-            let Some(at) = self.waiting.next_from(self.head) else {
-                self.head = self.next.max(self.head);
-                break;
-            };
-            let word = self.waiting.word(at);
-            let live = word & (self.seen[0].word(at) | self.seen[1].word(at));
-            let take = lowest_bits(live, left);
-            // Everything up to the last one called is behind the head; the whole word, if quota remains.
+        while left > 0
+            && let Some(first) = self.waiting.next_from(self.head)
+        {
+            let take = lowest_bits(self.waiting.word(first), left);
             left -= u64::from(take.count_ones());
-            let done = if left > 0 { u64::MAX } else { up_to_highest(take) };
-            self.waiting.update_word(at, |word| word & !done);
-            if take != 0 {
-                let first = at & !63;
-                self.called.insert(first + u64::from(take.trailing_zeros()));
-                self.called.update_word(at, |word| word | take);
-            }
-            self.head = (at & !63) + 64 - u64::from(done.leading_zeros());
+            self.waiting.update_word(first, |word| word & !take);
+            self.called.insert(first);
+            self.called.update_word(first, |word| word | take);
+            self.head = (first & !63) + 64 - u64::from(take.leading_zeros());
         }
-        // The head stands at a waiting number, or where the next one will be given.
-        self.head = self.waiting.next_from(self.head).unwrap_or(self.next).min(self.next);
         let calls = quota - left;
         if calls > 0 {
-            self.note_call(start, now);
+            self.note_call(start, self.head, now);
         }
+        // The head stands at a waiting number, or where the next one will be given.
+        self.head = self.waiting.next_from(self.head).unwrap_or(self.next);
+        self.reached = self.reached.max(self.head);
         self.waiting.trim_below(self.head);
         self.seen.iter_mut().for_each(|seen| seen.trim_below(self.head));
         calls
@@ -211,22 +220,28 @@ impl Line {
             self.called.clear_range(0, call.upto);
             self.calls.pop_front();
         }
-        if self.calls.is_empty() {
-            self.called.trim_below(self.head);
-        } else if let Some(first) = self.called.next_from(0) {
-            self.called.trim_below(first);
-        }
+        // With nobody called, too: else the bitmap grows for as long as everybody enters at once.
+        let first = self.called.next_from(0).unwrap_or(self.head);
+        self.called.trim_below(first);
     }
 
-    fn note_call(&mut self, from: u64, now: Millis) {
+    fn note_call(&mut self, from: u64, upto: u64, now: Millis) {
         // Only after healing can the head have been set back behind earlier calls: their time then starts anew,
         // so that no call runs out early.
         for call in self.calls.iter_mut().rev().take_while(|call| call.upto > from) {
             call.at = now;
         }
         match self.calls.back_mut() {
-            Some(last) if last.at == now => last.upto = last.upto.max(self.head),
-            _ => self.calls.push_back(Call { at: now, upto: self.head }),
+            Some(last) if last.at == now => last.upto = last.upto.max(upto),
+            _ => self.calls.push_back(Call { at: now, upto }),
+        }
+        if self.calls.len() > MAX_MARKS {
+            // Never the last one: it covers them all.
+            let mut keep = self.calls.len() % 2 == 0;
+            self.calls.retain(|_| {
+                keep = !keep;
+                keep
+            });
         }
     }
 
@@ -236,7 +251,7 @@ impl Line {
     pub fn recover(&mut self, number: u64) -> bool {
         if number >= self.next {
             // The ticket proves that the number was given, and so were all before it.
-            self.lose_from(self.next, number + 1);
+            self.lose_from(self.next, number.saturating_add(1));
         }
         let Some(doubt) = &mut self.doubt else { return false };
         if !(doubt.from..doubt.to).contains(&number) || !doubt.heard.insert(number) {
@@ -250,14 +265,12 @@ impl Line {
         true
     }
 
-    /// A pass for `number` came in: its bit is not to come back by its ticket.
-    pub fn recover_entered(&mut self, number: u64) {
+    /// `number` is known to have entered or left: its bit is to come back neither by its ticket nor by a snapshot.
+    pub fn close(&mut self, number: u64) {
         if number >= self.next {
-            self.lose_from(self.next, number + 1);
+            self.lose_from(self.next, number.saturating_add(1));
         }
-        if let Some(doubt) = &mut self.doubt
-            && (doubt.from..doubt.to).contains(&number)
-        {
+        if let Some(doubt) = &mut self.doubt {
             doubt.heard.insert(number);
         }
     }
@@ -275,49 +288,64 @@ impl Line {
         }
         if drained {
             self.head = self.next;
+            self.reached = self.reached.max(self.head);
         }
     }
 
     /// The head is known to have been at `head` already: everybody before it was called, now at the latest.
+    ///
+    /// That holds for whoever this line has kept. Whoever came back by their ticket since goes by the limits again.
     pub fn catch_up_head(&mut self, head: u64, now: Millis) {
-        let start = self.head;
-        if head <= start {
+        let (start, head) = (self.head, head.min(self.next));
+        if head <= self.reached {
             return;
         }
         self.called.union_range(&self.waiting, start, head);
-        self.head = head;
-        self.note_call(start, now);
         self.waiting.trim_below(head);
+        self.head = self.waiting.next_from(head).unwrap_or(self.next);
+        self.reached = self.head;
+        self.note_call(start, head, now);
     }
 
     /// Takes over what a replica last knew of this line, for numbers in doubt that were not heard of since.
-    pub fn restore(&mut self, waiting: &Bits, called: &Bits, next: u64, now: Millis) {
+    ///
+    /// `complete`: the replica was not itself in doubt, so that numbers it does not name are gone.
+    pub fn restore(&mut self, waiting: &Bits, called: &Bits, next: u64, complete: bool, now: Millis) {
         let Some(doubt) = &mut self.doubt else { return };
         let (from, to) = (doubt.from, doubt.to.min(next));
         if from >= to {
             return;
         }
+        let known_calls = self.called.count();
         for (source, target) in [(waiting, &mut self.waiting), (called, &mut self.called)] {
             let mut unheard = source.clone();
             unheard.subtract(&doubt.heard);
             target.union_range(&unheard, from, to);
         }
         self.seen[0].union_range(waiting, from, to);
-        doubt.from = to;
+        if complete {
+            doubt.from = to;
+        } else {
+            doubt.heard.union_range(waiting, from, to);
+            doubt.heard.union_range(called, from, to);
+        }
         if doubt.from >= doubt.to {
             self.doubt = None;
         }
         if let Some(first) = self.waiting.next_from(from) {
             self.head = self.head.min(first);
         }
-        if !called.is_empty() {
-            self.note_call(from, now);
+        if self.called.count() > known_calls
+            && let Some(last) = self.called.last()
+        {
+            // Whoever came back by ticket may stand before them, and the head with it.
+            self.note_call(from, last + 1, now);
         }
     }
 
-    /// Calls made in a future that the clock was set back from count as made now.
-    pub fn clamp_calls(&mut self, now: Millis) {
-        self.calls.iter_mut().for_each(|call| call.at = call.at.min(now));
+    /// All calls count as made now: after a time in which nobody could enter, or was set back.
+    pub fn renew_calls(&mut self, now: Millis) {
+        self.calls.iter_mut().for_each(|call| call.at = now);
     }
 
     /// Ends the doubt: numbers not heard of by now are gone.
@@ -343,7 +371,5 @@ fn lowest_bits(word: u64, n: u64) -> u64 {
     word & !rest
 }
 
-/// All bits up to and including the highest set one; none for 0.
-fn up_to_highest(word: u64) -> u64 {
-    if word == 0 { 0 } else { u64::MAX >> word.leading_zeros() }
-}
+#[cfg(test)]
+mod tests;

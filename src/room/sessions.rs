@@ -56,6 +56,12 @@ impl Expiring {
         gone
     }
 
+    /// Drops every place that is not to be kept, whatever its time.
+    pub fn retain(&mut self, keep: impl Fn(Place) -> bool) {
+        self.until.retain(|place, _| keep(*place));
+        self.order.retain(|(_, place)| keep(*place));
+    }
+
     /// The places held, in no order.
     pub fn places(&self) -> impl Iterator<Item = Place> {
         self.until.keys().copied()

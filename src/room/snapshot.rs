@@ -103,9 +103,11 @@ impl Snapshot {
                 // Given since this snapshot was taken: behind everybody in it, and behind the numbers between.
                 return Known::Waiting(self.waiting + (place.number - line.next) + 1);
             }
-            return if line.in_doubt { Known::Unknown } else { Known::Gone };
+            // A number that an older line does not know proves that this line, too, has lost something.
+            return if line.in_doubt || place.number >= line.next { Known::Unknown } else { Known::Gone };
         }
-        Known::Unknown
+        // An older generation whose line has run out comes back only while the room heals.
+        if place.generation < self.generation() && !self.healing { Known::Gone } else { Known::Unknown }
     }
 
     /// Whether a pass for this place is void: given back, or from before a reset.

@@ -3,7 +3,9 @@
 //! The embedded store is this model behind a lock; the Lua scripts are its twin.
 
 mod heal;
+mod pairs;
 mod tick;
+mod visit;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -130,12 +132,12 @@ pub struct State {
 impl State {
     /// A room nobody knows of yet.
     ///
-    /// Its generation is the time in seconds, so that a room made anew after a total loss cannot be taken for
+    /// Its generation is the time in milliseconds, so that a room made anew after a total loss cannot be taken for
     /// the lost one; tickets of older generations are honoured for two `patience`, as their holders would have
     /// lost their place by then anyway.
     pub fn new(policy: Arc<Policy>, now: Millis) -> Self {
         Self {
-            lines: vec![Line::new((now / 1_000).max(1))],
+            lines: vec![Line::new(now.max(1))],
             floor: 0,
             limits: Limits::default(),
             in_force: policy.clone(),
@@ -160,8 +162,10 @@ impl State {
     /// A known subject gets its old place instead.
     pub fn arrive(&mut self, call: &Call, newcomers: &[Newcomer], now: Millis) -> Vec<Outcome> {
         let now = self.begin(call, now);
-        let places: Vec<Place> = newcomers.iter().map(|newcomer| self.place_for(newcomer)).collect();
+        // First, so that the time before they came does not count as time in which they waited.
         self.tick(now);
+        let places: Vec<Place> = newcomers.iter().map(|newcomer| self.place_for(newcomer)).collect();
+        self.call(now);
         places.into_iter().map(|place| self.present(place, now)).collect()
     }
 
@@ -221,7 +225,7 @@ impl State {
             Control::Resume => self.paused = false,
             Control::Limits(limits) => {
                 self.limits = limits;
-                self.apply_limits();
+                self.apply_limits(now);
             }
             Control::Reset => self.reset(now),
         }
@@ -241,7 +245,7 @@ impl State {
     /// What is known of the highest values, for hints.
     pub fn hints(&self) -> Hints {
         let line = self.current();
-        Hints { generation: line.generation(), next: line.next(), head: line.head(), floor: self.floor }
+        Hints { generation: line.generation(), next: line.next(), head: line.reached(), floor: self.floor }
     }
 
     fn begin(&mut self, call: &Call, now: Millis) -> Millis {
@@ -250,97 +254,28 @@ impl State {
             && self.policy != *policy
         {
             self.policy = policy.clone();
-            self.apply_limits();
+            self.apply_limits(now);
         }
         self.take_hints(call.hints, now);
         now
     }
 
-    fn apply_limits(&mut self) {
+    fn apply_limits(&mut self, now: Millis) {
+        // What has come until now came at the old rate.
+        self.credits.refill(&self.in_force, now);
         let mut policy = (*self.policy).clone();
         policy.capacity = self.limits.capacity.or(policy.capacity);
         policy.rate = self.limits.rate.or(policy.rate);
         policy.burst = self.limits.burst.unwrap_or(policy.burst);
+        if policy.capacity.is_some() && self.in_force.capacity.is_none() {
+            // Whoever is inside already has a pass but no slot: they get it when they show the pass.
+            self.doubt_until = self.doubt_until.max(now + self.in_force.session_ttl);
+        }
         self.in_force = Arc::new(policy);
     }
 
-    fn place_for(&mut self, newcomer: &Newcomer) -> Place {
-        if let Some(subject) = newcomer.subject
-            && let Some(place) = self.subjects.get(&subject).copied()
-            && self.is_held(place)
-        {
-            if !newcomer.anew || self.sessions.until(place).is_some() {
-                return place;
-            }
-            self.remove_from_line(place);
-        }
-        let line = self.current_mut();
-        let place = Place { generation: line.generation(), number: line.give() };
-        if let Some(subject) = newcomer.subject {
-            self.subjects.insert(subject, place);
-        }
-        place
-    }
-
-    fn is_held(&self, place: Place) -> bool {
-        let in_line = self.line(place.generation).is_some_and(|line| line.seat(place.number) != Seat::Absent);
-        in_line || self.sessions.until(place).is_some()
-    }
-
-    /// Where a place stands now, entering it if it was called.
-    fn present(&mut self, place: Place, now: Millis) -> Outcome {
-        if place.generation < self.floor || self.revoked.until(place).is_some() {
-            return Outcome::Gone(place);
-        }
-        if let Some(until) = self.sessions.until(place) {
-            return Outcome::Admitted(place, until);
-        }
-        let Some(line) = self.line_mut(place.generation) else { return Outcome::Gone(place) };
-        line.hear(place.number);
-        match line.seat(place.number) {
-            Seat::Absent => Outcome::Gone(place),
-            Seat::Waiting => Outcome::Waiting(place, self.position(place)),
-            Seat::Called => {
-                let until = now + self.in_force.session_ttl;
-                if self.in_force.capacity.is_some() {
-                    self.remove_from_line(place);
-                    self.sessions.hold(place, until);
-                }
-                Outcome::Admitted(place, until)
-            }
-        }
-    }
-
-    fn touch_one(&mut self, place: Place, pass_until: Millis, now: Millis) -> Option<Millis> {
-        if place.generation < self.floor || self.revoked.until(place).is_some() {
-            return None;
-        }
-        let until = now + self.in_force.session_ttl;
-        if self.in_force.capacity.is_none() {
-            return Some(until);
-        }
-        let known = self.sessions.until(place).is_some();
-        if known || (pass_until > now && self.recover_pass(place, now)) {
-            return Some(self.sessions.hold(place, until));
-        }
-        None
-    }
-
-    fn leave_one(&mut self, place: Place, pass_until: Option<Millis>, now: Millis) -> bool {
-        let held = self.sessions.release(place);
-        let seat = self.remove_from_line(place);
-        // Whoever keeps a copy of the pass must not get in with it: the slot is somebody else's now.
-        if let Some(until) = held.max(pass_until).filter(|until| *until > now)
-            && place.generation >= self.floor
-        {
-            self.revoked.hold(place, until);
-            self.revoked_view = None;
-        }
-        held.is_some() || seat != Seat::Absent
-    }
-
     fn reset(&mut self, now: Millis) {
-        let generation = (self.current().generation() + 1).max(now / 1_000);
+        let generation = (self.current().generation() + 1).max(now);
         self.lines = vec![Line::new(generation)];
         self.floor = generation;
         self.sessions = Expiring::default();
@@ -407,29 +342,5 @@ impl State {
     fn current_mut(&mut self) -> &mut Line {
         // As above.
         self.lines.last_mut().expect("a room has a line")
-    }
-}
-
-/// A map as a list of pairs: JSON has no other keys than strings.
-mod pairs {
-    use std::collections::HashMap;
-    use std::hash::Hash;
-
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub(super) fn serialize<K: Serialize, V: Serialize, S: Serializer>(
-        map: &HashMap<K, V>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(map)
-    }
-
-    pub(super) fn deserialize<'de, K, V, D>(deserializer: D) -> Result<HashMap<K, V>, D::Error>
-    where
-        K: Deserialize<'de> + Eq + Hash,
-        V: Deserialize<'de>,
-        D: Deserializer<'de>,
-    {
-        Ok(Vec::<(K, V)>::deserialize(deserializer)?.into_iter().collect())
     }
 }

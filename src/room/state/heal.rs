@@ -21,18 +21,25 @@ pub const HOLD_MS: Millis = 3_000;
 const MAX_LINES: usize = 4;
 
 impl State {
-    /// Wakes a room from a checkpoint. Numbers below `ceiling` may have been given since it was written.
+    /// Wakes a room from a checkpoint. Numbers below `ceiling` may have been given since it was written; a
+    /// ceiling of [`State::next`] says that nothing at all has happened since.
     pub fn resume(&mut self, ceiling: u64, now: Millis) {
         // The wall clock may have been set back: what waits for a time must not wait for the old one.
         // Sessions keep their end, as the passes out there do.
         if self.clock > now {
-            self.rotated_at = self.rotated_at.min(now);
             self.history = History::default();
-            self.lines.iter_mut().for_each(|line| line.clamp_calls(now));
+            self.hold_until = self.hold_until.min(now + HOLD_MS);
         }
+        // Whoever had not shown their ticket yet could not while the room was away.
+        let in_doubt = self.clock < self.doubt_until;
+        self.doubt_until = if in_doubt { now + 2 * self.in_force.patience } else { 0 };
         self.credits = Credits::empty(now);
         self.clock = now;
-        self.lines.iter_mut().for_each(Line::hear_everybody);
+        for line in &mut self.lines {
+            // While the room was away nobody could be heard, or enter.
+            line.hear_everybody();
+            line.renew_calls(now);
+        }
         self.rotated_at = now;
         let next = self.next();
         if ceiling > next {
@@ -43,14 +50,7 @@ impl State {
 
     /// Takes in what a replica has seen: the greater of both stands.
     pub(super) fn take_hints(&mut self, hints: Hints, now: Millis) {
-        if hints.floor > self.floor {
-            self.floor = hints.floor;
-            let floor = self.floor;
-            self.lines.retain(|line| line.generation() >= floor);
-            if self.lines.is_empty() {
-                self.lines.push(Line::new(floor));
-            }
-        }
+        self.raise_floor(hints.floor);
         if hints.generation == 0 || hints.generation < self.floor {
             return;
         }
@@ -58,19 +58,17 @@ impl State {
         match known {
             Some(next) if hints.next > next => {
                 if let Some(line) = self.line_mut(hints.generation) {
-                    line.lose_from(next, hints.next + MARGIN);
+                    line.lose_from(next, hints.next.saturating_add(MARGIN));
                 }
                 self.begin_healing(now);
             }
             Some(_) => {}
             None => {
-                if self.lines.len() >= MAX_LINES || !self.may_adopt(hints.generation, now) {
+                let mut line = Line::new(hints.generation);
+                line.lose_from(1, hints.next.saturating_add(MARGIN));
+                if !self.adopt(line, now) {
                     return;
                 }
-                let mut line = Line::new(hints.generation);
-                line.lose_from(1, hints.next + MARGIN);
-                self.insert_line(line);
-                self.begin_healing(now);
             }
         }
         if let Some(line) = self.line_mut(hints.generation) {
@@ -78,17 +76,28 @@ impl State {
         }
     }
 
+    /// Makes every generation below `floor` void.
+    fn raise_floor(&mut self, floor: u64) {
+        if floor <= self.floor {
+            return;
+        }
+        self.floor = floor;
+        self.lines.retain(|line| line.generation() >= floor);
+        if self.lines.is_empty() {
+            self.lines.push(Line::new(floor));
+        }
+        // Void sessions hold no slot, and void places keep nobody from a new one.
+        self.sessions.retain(|place| place.generation >= floor);
+        self.subjects.retain(|_, place| place.generation >= floor);
+    }
+
     /// Gives a ticket that the room does not know its place back, if it may have been lost.
     pub(super) fn recover_ticket(&mut self, place: Place, now: Millis) {
         if place.generation < self.floor || self.is_held(place) || self.revoked.until(place).is_some() {
             return;
         }
-        if self.line(place.generation).is_none() {
-            if self.lines.len() >= MAX_LINES || !self.may_adopt(place.generation, now) {
-                return;
-            }
-            self.insert_line(Line::lost(place.generation));
-            self.begin_healing(now);
+        if self.line(place.generation).is_none() && !self.adopt(Line::lost(place.generation), now) {
+            return;
         }
         if let Some(line) = self.line_mut(place.generation) {
             let was_in_doubt = line.in_doubt();
@@ -106,7 +115,7 @@ impl State {
         }
         self.remove_from_line(place);
         if let Some(line) = self.line_mut(place.generation) {
-            line.recover_entered(place.number);
+            line.close(place.number);
         }
         true
     }
@@ -114,21 +123,38 @@ impl State {
     /// Takes over what a replica last knew, where this room is in doubt.
     pub(super) fn restore(&mut self, known: &Snapshot, now: Millis) {
         for view in &known.lines {
+            // The replica's hints speak of its newest line only; this brings back the older ones, too.
+            let hints = Hints {
+                generation: view.generation,
+                next: view.next,
+                head: view.head,
+                floor: known.floor,
+            };
+            self.take_hints(hints, now);
             if let Some(line) = self.line_mut(view.generation) {
-                line.restore(&Bits::from(&view.waiting), &Bits::from(&view.called), view.next, now);
+                let (waiting, called) = (Bits::from(&view.waiting), Bits::from(&view.called));
+                line.restore(&waiting, &called, view.next, !view.in_doubt, now);
             }
         }
     }
 
-    /// An unknown generation: a newer one proves that this room is behind; an older one may have been lost with
-    /// the room's past, as long as its visitors' patience lasts.
-    fn may_adopt(&self, generation: u64, now: Millis) -> bool {
-        generation > self.current().generation() || now < self.doubt_until
-    }
-
-    fn insert_line(&mut self, line: Line) {
-        let at = self.lines.partition_point(|other| other.generation() < line.generation());
+    /// Takes in the line of an unknown generation: a newer one proves that this room is behind; an older one may
+    /// have been lost with the room's past, as long as its visitors' patience lasts. `false` if it is refused.
+    fn adopt(&mut self, line: Line, now: Millis) -> bool {
+        let generation = line.generation();
+        let newer = generation > self.current().generation();
+        // Where numbers end is known to nobody: a line that can give none is not to be the last.
+        let exhausted = newer && line.next() == u64::MAX;
+        if self.lines.len() + usize::from(exhausted) >= MAX_LINES || !(newer || now < self.doubt_until) {
+            return false;
+        }
+        let at = self.lines.partition_point(|other| other.generation() < generation);
         self.lines.insert(at, line);
+        if exhausted {
+            self.lines.push(Line::new((generation + 1).max(now)));
+        }
+        self.begin_healing(now);
+        true
     }
 
     fn begin_healing(&mut self, now: Millis) {

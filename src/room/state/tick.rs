@@ -22,7 +22,7 @@ impl State {
         self.rotate(since, now);
         self.end_doubt(now);
         self.credits.refill(&self.in_force, now);
-        let calls = if self.paused || now < self.hold_until { 0 } else { self.call(now) };
+        let calls = self.call(now);
         if line_stood {
             self.history.note(since, now, calls);
         }
@@ -32,7 +32,11 @@ impl State {
         self.lines.iter().all(|line| line.waiting().is_empty())
     }
 
-    fn call(&mut self, now: Millis) -> u64 {
+    /// Calls whom the limits allow; how many.
+    pub(super) fn call(&mut self, now: Millis) -> u64 {
+        if self.paused || now < self.hold_until {
+            return 0;
+        }
         let outstanding = self.outstanding();
         let mut left = quota(&self.in_force, &self.credits, self.sessions.count(), outstanding);
         let mut calls = 0;
@@ -49,16 +53,18 @@ impl State {
     }
 
     fn rotate(&mut self, since: Millis, now: Millis) {
-        let patience = self.in_force.patience;
-        if now.saturating_sub(since) > patience / 2 {
+        // Two whole periods of silence make at least one `patience`, and little more than one and a half.
+        let period = self.in_force.patience.div_ceil(2);
+        if now.saturating_sub(since) > period {
             // Nobody ticked for so long that nobody's heartbeat can have been taken in: silence proves nothing.
             self.lines.iter_mut().for_each(Line::hear_everybody);
-            self.rotated_at = now;
-        } else if now.saturating_sub(self.rotated_at) >= patience {
+        } else if now.saturating_sub(self.rotated_at) >= period {
             self.lines.iter_mut().for_each(Line::rotate);
-            self.rotated_at = now;
-            self.forget_subjects();
+        } else {
+            return;
         }
+        self.rotated_at = now;
+        self.forget_subjects();
     }
 
     fn forget_subjects(&mut self) {

@@ -1,0 +1,88 @@
+//! What one visitor's call does: taking a place, showing it, prolonging a session, giving it up.
+
+use super::{Newcomer, Outcome, State};
+use crate::room::line::Seat;
+use crate::room::policy::Millis;
+use crate::room::standing::Place;
+
+impl State {
+    /// The place a newcomer already holds, or a new one.
+    pub(super) fn place_for(&mut self, newcomer: &Newcomer) -> Place {
+        if let Some(subject) = newcomer.subject
+            && let Some(place) = self.subjects.get(&subject).copied()
+            && self.is_held(place)
+        {
+            if !newcomer.anew || self.sessions.until(place).is_some() {
+                return place;
+            }
+            self.remove_from_line(place);
+        }
+        let line = self.current_mut();
+        let place = Place { generation: line.generation(), number: line.give() };
+        if let Some(subject) = newcomer.subject {
+            self.subjects.insert(subject, place);
+        }
+        place
+    }
+
+    /// Whether a place is in line, called or inside.
+    pub(super) fn is_held(&self, place: Place) -> bool {
+        let in_line = self.line(place.generation).is_some_and(|line| line.seat(place.number) != Seat::Absent);
+        in_line || self.sessions.until(place).is_some()
+    }
+
+    /// Where a place stands now, entering it if it was called.
+    pub(super) fn present(&mut self, place: Place, now: Millis) -> Outcome {
+        if place.generation < self.floor || self.revoked.until(place).is_some() {
+            return Outcome::Gone(place);
+        }
+        if let Some(until) = self.sessions.until(place) {
+            return Outcome::Admitted(place, until);
+        }
+        let Some(line) = self.line_mut(place.generation) else { return Outcome::Gone(place) };
+        line.hear(place.number);
+        match line.seat(place.number) {
+            Seat::Absent => Outcome::Gone(place),
+            Seat::Waiting => Outcome::Waiting(place, self.position(place)),
+            Seat::Called => {
+                let until = now + self.in_force.session_ttl;
+                if self.in_force.capacity.is_some() {
+                    self.remove_from_line(place);
+                    self.sessions.hold(place, until);
+                }
+                Outcome::Admitted(place, until)
+            }
+        }
+    }
+
+    /// Prolongs a session; `None` if it is over.
+    pub(super) fn touch_one(&mut self, place: Place, pass_until: Millis, now: Millis) -> Option<Millis> {
+        if place.generation < self.floor || self.revoked.until(place).is_some() {
+            return None;
+        }
+        let until = now + self.in_force.session_ttl;
+        let limited = self.in_force.capacity.is_some();
+        let known = self.sessions.until(place).is_some();
+        if known || (limited && pass_until > now && self.recover_pass(place, now)) {
+            return Some(self.sessions.hold(place, until));
+        }
+        (!limited).then_some(until)
+    }
+
+    /// Gives up whatever a place holds; whether that freed anything.
+    pub(super) fn leave_one(&mut self, place: Place, pass_until: Option<Millis>, now: Millis) -> bool {
+        let held = self.sessions.release(place);
+        let seat = self.remove_from_line(place);
+        if let Some(line) = self.line_mut(place.generation).filter(|line| line.in_doubt()) {
+            line.close(place.number);
+        }
+        // Whoever keeps a copy of the pass must not get in with it: the slot is somebody else's now.
+        if let Some(until) = held.max(pass_until).filter(|until| *until > now)
+            && place.generation >= self.floor
+        {
+            self.revoked.hold(place, until);
+            self.revoked_view = None;
+        }
+        held.is_some() || seat != Seat::Absent
+    }
+}
