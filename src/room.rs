@@ -9,6 +9,7 @@ pub mod name;
 pub mod pass;
 pub mod policy;
 pub mod rank;
+pub mod rate;
 pub mod sessions;
 pub mod snapshot;
 pub mod standing;

@@ -104,6 +104,7 @@ pub(super) struct Wording {
 impl Wording {
     #[expect(clippy::expect_used, reason = "the strings are part of the program; a test reads them")]
     pub(super) fn of(lang: Lang) -> Self {
+        // All three hold for the file compiled in: a test reads it in every language.
         let mut all: BTreeMap<String, Strings> =
             serde_json::from_str(include_str!("../../web/strings.json")).expect("strings.json is sound");
         let strings = all.remove(lang.as_str()).expect("strings.json has every language");

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::policy::{Millis, Policy, Rate};
+use super::policy::{Millis, Policy};
+use super::rate::Rate;
 
 /// One credit in the unit they are kept in, so that every rate per second, minute or hour adds a whole number
 /// of units per millisecond and nothing is ever rounded (the design's thousandths would lose a part of `7/m`).

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::policy::{Millis, Policy};
+use super::rate::Rate;
 use super::standing::Eta;
 
 const BUCKET_MS: Millis = 10_000;
@@ -79,7 +80,7 @@ impl History {
             }
         }
         let measured = (weights > 0.0).then(|| weighted / weights);
-        let bound = policy.rate.map(super::policy::Rate::per_second);
+        let bound = policy.rate.map(Rate::per_second);
         let per_second = match (measured, bound) {
             _ if policy.capacity == Some(0) => Some(0.0),
             (Some(measured), Some(bound)) => Some(measured.min(bound)),

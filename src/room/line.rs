@@ -237,7 +237,7 @@ impl Line {
         }
         if self.calls.len() > MAX_MARKS {
             // Never the last one: it covers them all.
-            let mut keep = self.calls.len() % 2 == 0;
+            let mut keep = self.calls.len().is_multiple_of(2);
             self.calls.retain(|_| {
                 keep = !keep;
                 keep

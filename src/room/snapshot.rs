@@ -107,7 +107,11 @@ impl Snapshot {
             return if line.in_doubt || place.number >= line.next { Known::Unknown } else { Known::Gone };
         }
         // An older generation whose line has run out comes back only while the room heals.
-        if place.generation < self.generation() && !self.healing { Known::Gone } else { Known::Unknown }
+        if place.generation < self.generation() && self.lost_at.is_none() {
+            Known::Gone
+        } else {
+            Known::Unknown
+        }
     }
 
     /// Whether a pass for this place is void: given back, or from before a reset.

@@ -40,7 +40,8 @@ async fn join_watch_enter_and_leave() {
     let mut client = client(&scene).await;
     let room = String::from("shop");
 
-    let joined = client.join(JoinRequest { room: room.clone(), ..Default::default() }).await.unwrap().into_inner();
+    let joined =
+        client.join(JoinRequest { room: room.clone(), ..Default::default() }).await.unwrap().into_inner();
     let standing = joined.standing.expect("a standing");
     assert_eq!((standing.status(), standing.position), (Status::Waiting, 1));
     let ticket = joined.ticket.expect("a ticket");

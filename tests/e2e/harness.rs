@@ -46,8 +46,7 @@ pub(crate) fn envoy() -> PathBuf {
 
 /// The folder for what this test leaves behind, empty at its start.
 pub(crate) fn artifacts(test: &str) -> PathBuf {
-    let all =
-        std::env::var_os("ANTEROOM_ARTIFACTS").map_or_else(|| root().join("artifacts"), PathBuf::from);
+    let all = std::env::var_os("ANTEROOM_ARTIFACTS").map_or_else(|| root().join("artifacts"), PathBuf::from);
     let own = all.join("e2e").join(test);
     if own.exists() {
         std::fs::remove_dir_all(&own).unwrap();

@@ -40,11 +40,21 @@ pub(crate) enum Op {
     /// A checkpoint is written.
     Save,
     /// The room goes on from the last checkpoint, with the clock set back by so much; `hints`: a replica lives.
-    Crash { ceiling: u16, back: u32, hints: bool },
+    Crash {
+        ceiling: u16,
+        back: u32,
+        hints: bool,
+    },
     /// The room goes on from where it was.
-    Restart { back: u32 },
+    Restart {
+        back: u32,
+    },
     /// All is lost, but for what a replica may still know: its hints, its last snapshot.
-    Wipe { hints: bool, known: bool, back: u32 },
+    Wipe {
+        hints: bool,
+        known: bool,
+        back: u32,
+    },
 }
 
 /// A room, what the outside knows of it, and the auditor.
@@ -284,7 +294,7 @@ impl World {
         let mut shown = self.state.clone();
         let together = shown.enter(&Call::default(), &places, self.now);
         // One by one while the room heals: a ticket that comes back moves those behind it.
-        let healing = self.snapshot.healing;
+        let healing = self.snapshot.lost_at.is_some();
         for (place, outcome) in places.iter().zip(together).filter(|_| !healing) {
             self.check_answer(*place, outcome)?;
         }
@@ -298,9 +308,9 @@ impl World {
     fn check_answer(&self, place: Place, outcome: Outcome) -> Audit {
         let known = self.snapshot.know(place);
         let agrees = match (known, outcome) {
-            (Known::Unknown, _) | (Known::Called, Outcome::Admitted(..)) | (Known::Gone, Outcome::Gone(_)) => {
-                true
-            }
+            (Known::Unknown, _)
+            | (Known::Called, Outcome::Admitted(..))
+            | (Known::Gone, Outcome::Gone(_)) => true,
             (Known::Waiting(guess), Outcome::Waiting(_, position)) => {
                 let given = place.number < self.snapshot.lines.last().unwrap().next;
                 if given { guess == position } else { guess >= position }

@@ -52,7 +52,11 @@ fn answer(request: &Request) -> Response {
         .iter()
         .map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes())))
         .collect();
-    let title = if request.uri().path().to_ascii_lowercase().starts_with("/shop") { "You are in the shop" } else { "Backend" };
+    let title = if request.uri().path().to_ascii_lowercase().starts_with("/shop") {
+        "You are in the shop"
+    } else {
+        "Backend"
+    };
     let html = headers.get("accept").is_some_and(|accept| accept.contains("text/html"));
     if html {
         let page = format!("<!doctype html><title>{title}</title><h1>{title}</h1>");

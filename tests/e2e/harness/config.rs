@@ -38,7 +38,9 @@ impl EnvoyConfig {
             write!(metadata, ", {key}: \"{value}\"").unwrap();
         }
         let route = "              - match: { path_separated_prefix: /shop, case_sensitive: false }\n";
-        let with = format!("{route}                metadata: {{ filter_metadata: {{ anteroom: {{ {metadata} }} }} }}\n");
+        let with = format!(
+            "{route}                metadata: {{ filter_metadata: {{ anteroom: {{ {metadata} }} }} }}\n"
+        );
         let bare = self.replace(route, &with);
         let begin = bare.0.find("                typed_per_filter_config:\n                  envoy.filters.http.ext_authz:\n                    \"@type\": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute\n                    check_settings:").expect("the settings of /shop");
         let end = begin + bare.0[begin..].find("\n\n").expect("an empty line after the limits");
