@@ -73,7 +73,9 @@ impl Program {
     fn end(&mut self) {
         // The group's id is the pid of the child, which is ours until it has been waited for: nobody else can be hit.
         if matches!(self.child.try_wait(), Ok(None)) {
-            self.signal("KILL", &format!("-- -{}", self.child.id()));
+            self.signal("KILL", &format!("-{}", self.child.id()));
+            // Again for the program itself, because waiting for one that was not hit would never end.
+            self.child.kill().ok();
             self.child.wait().ok();
         }
     }
