@@ -33,8 +33,11 @@ async fn two_enter_and_the_third_waits() {
     for visitor in [first, second] {
         assert_eq!(visitor.get("/shop/cart").await.status, 200, "inside, one stays inside");
     }
-    let log = scene.envoy_log();
-    assert!(log.contains(r#""verdict":"wait""#) && log.contains(r#""room":"shop""#), "{log}");
+    let log = until("the access log tells verdict and room", SOON, || async {
+        let log = scene.envoy_log();
+        (log.contains(r#""verdict":"wait""#) && log.contains(r#""room":"shop""#)).then_some(log)
+    })
+    .await;
     assert!(!log.contains(&third.cookie("anteroom_ticket_shop").unwrap()), "a ticket in the access log");
     assert!(!scene.service_log().contains(&third.cookie("anteroom_ticket_shop").unwrap()));
 }
@@ -83,8 +86,7 @@ async fn a_place_given_up_goes_to_the_visitor_in_front() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_ends_by_time_and_lives_by_use() {
     let limits = [("capacity", "1"), ("session_ttl", "2s"), ("claim_ttl", "20s")];
-    let scene =
-        Scene::with("a_session_ends_by_time_and_lives_by_use", |config| config.limits(&limits)).await;
+    let scene = Scene::with("a_session_ends_by_time_and_lives_by_use", |config| config.limits(&limits)).await;
     let first = scene.inside().await;
     let (next, _) = scene.in_line().await;
 

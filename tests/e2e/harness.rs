@@ -46,8 +46,7 @@ pub(crate) fn envoy() -> PathBuf {
 
 /// The folder for what this test leaves behind, empty at its start.
 pub(crate) fn artifacts(test: &str) -> PathBuf {
-    let all =
-        std::env::var_os("ANTEROOM_ARTIFACTS").map_or_else(|| root().join("artifacts"), PathBuf::from);
+    let all = std::env::var_os("ANTEROOM_ARTIFACTS").map_or_else(|| root().join("artifacts"), PathBuf::from);
     let own = all.join("e2e").join(test);
     if own.exists() {
         std::fs::remove_dir_all(&own).unwrap();
@@ -111,6 +110,7 @@ impl Scene {
         command.arg("-c").arg(&envoy_yaml);
         // Without hot restart nothing is shared between the Envoys of tests that run side by side.
         command.args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "warn"]);
+        command.args(["--file-flush-interval-msec", "100"]);
         let envoy = Program::start("envoy", &mut command, &artifacts);
         let mut scene =
             Self { envoy, service: Some(service), backend, ports, envoy_yaml, artifacts, key, files };

@@ -4,8 +4,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use reqwest::Method;
 
-use crate::harness::tokens::{Parts, SigningKey};
 use crate::harness::Scene;
+use crate::harness::tokens::{Parts, SigningKey};
 
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
@@ -49,11 +49,8 @@ async fn a_forged_expired_or_foreign_pass_never_enters() {
         let answer = scene.visitor().send(Method::GET, "/shop", &[("x-anteroom-pass", token)]).await;
         assert_eq!(answer.status, 429, "as a header, {what}: {answer:?}");
     }
-    // In a ticket's place they are no place in front either.
-    for (what, token) in &forged {
-        if token == &ticket {
-            continue;
-        }
+    // In a ticket's place they are no place in front either; the two that are rightly signed tickets aside.
+    for (what, token) in forged.iter().filter(|(what, _)| !what.contains("ticket")) {
         let stranger = scene.visitor();
         stranger.set_cookie("anteroom_ticket_shop", token);
         let answer = stranger.get("/shop").await;

@@ -38,7 +38,9 @@ impl EnvoyConfig {
             write!(metadata, ", {key}: \"{value}\"").unwrap();
         }
         let route = "              - match: { path_separated_prefix: /shop, case_sensitive: false }\n";
-        let with = format!("{route}                metadata: {{ filter_metadata: {{ anteroom: {{ {metadata} }} }} }}\n");
+        let with = format!(
+            "{route}                metadata: {{ filter_metadata: {{ anteroom: {{ {metadata} }} }} }}\n"
+        );
         let bare = self.replace(route, &with);
         let begin = bare.0.find("                typed_per_filter_config:\n                  envoy.filters.http.ext_authz:\n                    \"@type\": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute\n                    check_settings:").expect("the settings of /shop");
         let end = begin + bare.0[begin..].find("\n\n").expect("an empty line after the limits");
@@ -47,7 +49,7 @@ impl EnvoyConfig {
 
     /// The text with the scene's ports.
     pub(crate) fn text(self, ports: &Ports) -> String {
-        let moves = [
+        let numbers = [
             (8080, ports.public),
             (8000, ports.backend),
             (50051, ports.authz),
@@ -56,7 +58,7 @@ impl EnvoyConfig {
             (9901, ports.envoy_admin),
         ];
         // The scene's own ports are none of the defaults (see `ports`), so that no replaced one is replaced again.
-        let moved = moves.into_iter().fold(self, |config, (default, port)| {
+        let moved = numbers.into_iter().fold(self, |config, (default, port)| {
             config.replace(&format!("port_value: {default} }}"), &format!("port_value: {port} }}"))
         });
         moved.0
