@@ -8,9 +8,11 @@ use super::ports::Ports;
 pub(crate) struct EnvoyConfig(String);
 
 impl EnvoyConfig {
-    /// The configuration we ship.
+    /// The configuration we ship, with more patience for a Check: on a busy machine 100 ms may pass before a program
+    /// gets its turn, and what is tested here is what is answered, not how fast.
     pub(crate) fn shipped() -> Self {
-        Self(std::fs::read_to_string(super::root().join("envoy/envoy.yaml")).unwrap())
+        let text = std::fs::read_to_string(super::root().join("envoy/envoy.yaml")).unwrap();
+        Self(text).replace("timeout: 0.1s", "timeout: 5s")
     }
 
     /// Replaces text that must stand there exactly once: a test must not run on settings it does not expect.

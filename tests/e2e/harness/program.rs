@@ -32,9 +32,9 @@ impl Program {
         let log = artifacts.join(format!("{name}.log"));
         let file = OpenOptions::new().create(true).append(true).open(&log).unwrap();
         command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
-        let child = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {name} ({}): {error}", command.get_program().display()));
+        let child = command.spawn().unwrap_or_else(|error| {
+            panic!("cannot start {name} ({}): {error}", command.get_program().display())
+        });
         Self { name: name.into(), child, log, leads_group }
     }
 
