@@ -186,6 +186,7 @@ def start_all(parts, args, ports, directory):
     parts.wait_ready("backend", f"http://{at['BACKEND_PORT']}/healthz")
     # Without hot restart there is no shared memory to clean up and no base id to clash with another Envoy.
     command = [args.envoy, "-c", str(config), "--disable-hot-restart", "--concurrency", "2", "--log-level", "warn"]
+    command += ["--file-flush-interval-msec", "200"]  # an access log that can be watched
     parts.start("envoy", command)
     parts.wait_ready("envoy", f"http://{at['ENVOY_ADMIN_PORT']}/ready")
     parts.wait_ready("envoy", f"http://{at['PORT']}/healthz")

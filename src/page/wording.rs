@@ -108,6 +108,7 @@ impl Wording {
         let mut all: BTreeMap<String, Strings> =
             serde_json::from_str(include_str!("../../web/strings.json")).expect("strings.json is sound");
         let strings = all.remove(lang.as_str()).expect("strings.json has every language");
+        // Plain strings are always JSON.
         let live_json = serde_json::to_string(&strings.live).expect("strings can be written as JSON");
         Self { strings, live_json }
     }

@@ -30,7 +30,7 @@ impl Browser {
         let profile = tempfile::tempdir().unwrap();
         let mut command = Command::new("chromedriver");
         command.arg(format!("--port={port}"));
-        let driver = Program::start("chromedriver", &mut command, artifacts);
+        let driver = Program::start_group("chromedriver", &mut command, artifacts);
         let url = format!("http://127.0.0.1:{port}");
         let probe = plain_client();
         until("chromedriver is ready", SOON, || async {

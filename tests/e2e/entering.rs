@@ -33,8 +33,11 @@ async fn two_enter_and_the_third_waits() {
     for visitor in [first, second] {
         assert_eq!(visitor.get("/shop/cart").await.status, 200, "inside, one stays inside");
     }
-    let log = scene.envoy_log();
-    assert!(log.contains(r#""verdict":"wait""#) && log.contains(r#""room":"shop""#), "{log}");
+    let log = until("the access log tells verdict and room", SOON, || async {
+        let log = scene.envoy_log();
+        (log.contains(r#""verdict":"wait""#) && log.contains(r#""room":"shop""#)).then_some(log)
+    })
+    .await;
     assert!(!log.contains(&third.cookie("anteroom_ticket_shop").unwrap()), "a ticket in the access log");
     assert!(!scene.service_log().contains(&third.cookie("anteroom_ticket_shop").unwrap()));
 }

@@ -110,6 +110,7 @@ impl Scene {
         command.arg("-c").arg(&envoy_yaml);
         // Without hot restart nothing is shared between the Envoys of tests that run side by side.
         command.args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "warn"]);
+        command.args(["--file-flush-interval-msec", "100"]);
         let envoy = Program::start("envoy", &mut command, &artifacts);
         let mut scene =
             Self { envoy, service: Some(service), backend, ports, envoy_yaml, artifacts, key, files };

@@ -14,10 +14,10 @@ pub(crate) async fn raw(port: u16, request: &[u8]) -> String {
         let mut socket = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         socket.write_all(request).await.unwrap();
         let mut answer = Vec::new();
-        let mut part = [0; 4096];
+        let mut chunk = [0; 4096];
         while !answer.windows(4).any(|end| end == b"\r\n\r\n") {
-            match socket.read(&mut part).await {
-                Ok(n @ 1..) => answer.extend_from_slice(&part[..n]),
+            match socket.read(&mut chunk).await {
+                Ok(n @ 1..) => answer.extend_from_slice(&chunk[..n]),
                 Ok(0) | Err(_) => break,
             }
         }

@@ -49,11 +49,8 @@ async fn a_forged_expired_or_foreign_pass_never_enters() {
         let answer = scene.visitor().send(Method::GET, "/shop", &[("x-anteroom-pass", token)]).await;
         assert_eq!(answer.status, 429, "as a header, {what}: {answer:?}");
     }
-    // In a ticket's place they are no place in front either.
-    for (what, token) in &forged {
-        if token == &ticket {
-            continue;
-        }
+    // In a ticket's place they are no place in front either; the two that are rightly signed tickets aside.
+    for (what, token) in forged.iter().filter(|(what, _)| !what.contains("ticket")) {
         let stranger = scene.visitor();
         stranger.set_cookie("anteroom_ticket_shop", token);
         let answer = stranger.get("/shop").await;
@@ -185,21 +182,19 @@ async fn absurd_cookies_are_survived() {
     let cookie = format!("anteroom_pass_shop={}", &huge[..48 * 1024]);
     assert_eq!(scene.visitor().send(Method::GET, "/shop", &[("cookie", &cookie)]).await.status, 429);
     let cookie = format!("anteroom_ticket_shop={}", &huge[..48 * 1024]);
-    let answer =
-        scene.visitor().send(Method::GET, "/anteroom/v1/rooms/shop/position", &[("cookie", &cookie)]);
-    assert!((400..500).contains(&answer.await.status));
+    let position = "/anteroom/v1/rooms/shop/position";
+    let poll = scene.visitor().send(Method::GET, position, &[("cookie", &cookie)]).await;
+    assert!((400..500).contains(&poll.status), "{poll:?}");
 
     // Garbage around a good one hides it neither from a Check nor from a poll.
     let around = |name: &str, token: &str| {
         format!("=; ;;a; b=\"c; {name}=bad; session=1=2=3; {name}={token}; =x; ütf=✓; {name}_x=1")
     };
-    let garbled =
-        scene.visitor().send(Method::GET, "/shop", &[("cookie", &around("anteroom_pass_shop", &pass))]);
-    assert_eq!(garbled.await.status, 200);
+    let cookie = around("anteroom_pass_shop", &pass);
+    assert_eq!(scene.visitor().send(Method::GET, "/shop", &[("cookie", &cookie)]).await.status, 200);
     let cookie = around("anteroom_ticket_shop", &ticket);
     let garbled = scene.visitor().send(Method::GET, "/shop", &[("cookie", &cookie)]).await;
     assert_eq!((garbled.status, garbled.json()["position"].as_u64()), (429, Some(1)));
-    let poll =
-        scene.visitor().send(Method::GET, "/anteroom/v1/rooms/shop/position", &[("cookie", &cookie)]).await;
+    let poll = scene.visitor().send(Method::GET, position, &[("cookie", &cookie)]).await;
     assert_eq!((poll.status, poll.json()["position"].as_u64()), (200, Some(1)));
 }

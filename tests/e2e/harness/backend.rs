@@ -1,16 +1,20 @@
 //! The backend behind Envoy: counts the requests that reach it, and tells each what it was told about it.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use axum::Json;
-use axum::extract::Request;
-use axum::response::{IntoResponse, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
 use serde_json::json;
-use tokio::task::JoinHandle;
+use tokio::net::TcpListener;
+use tokio::task::{JoinHandle, JoinSet};
 
-/// A running backend; ends when dropped.
+/// A running backend; it and its connections end when it is dropped.
 pub(crate) struct Backend {
     pub(crate) port: u16,
     requests: Arc<AtomicU64>,
@@ -19,18 +23,26 @@ pub(crate) struct Backend {
 
 impl Backend {
     pub(crate) async fn start() -> Self {
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", super::ports::free())).await.unwrap();
+        let listener = TcpListener::bind(("127.0.0.1", super::ports::free())).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let requests = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&requests);
-        let app = axum::Router::new().fallback(move |request: Request| {
-            // Envoy's health probes of a test are not visitors.
-            if request.uri().path() != "/healthz" {
-                count.fetch_add(1, Ordering::SeqCst);
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (socket, _) = listener.accept().await.unwrap();
+                let count = Arc::clone(&count);
+                let service = service_fn(move |request: Request<Incoming>| {
+                    // The probes of a scene that starts are not visitors.
+                    if request.uri().path() != "/healthz" {
+                        count.fetch_add(1, Ordering::SeqCst);
+                    }
+                    async move { Ok::<_, Infallible>(answer(&request)) }
+                });
+                connections.spawn(http1::Builder::new().serve_connection(TokioIo::new(socket), service));
+                while connections.try_join_next().is_some() {}
             }
-            async move { answer(&request) }
         });
-        let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         Self { port, requests, task }
     }
 
@@ -46,21 +58,21 @@ impl Drop for Backend {
     }
 }
 
-fn answer(request: &Request) -> Response {
+fn answer(request: &Request<Incoming>) -> Response<String> {
     let headers: BTreeMap<_, _> = request
         .headers()
         .iter()
         .map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes())))
         .collect();
-    let title = if request.uri().path().to_ascii_lowercase().starts_with("/shop") {
-        "You are in the shop"
-    } else {
-        "Backend"
-    };
+    let path = request.uri().path();
+    let shop = path.to_ascii_lowercase().starts_with("/shop");
+    let title = if shop { "You are in the shop" } else { "Backend" };
     let html = headers.get("accept").is_some_and(|accept| accept.contains("text/html"));
-    if html {
-        let page = format!("<!doctype html><title>{title}</title><h1>{title}</h1>");
-        return ([("content-type", "text/html; charset=utf-8")], page).into_response();
-    }
-    Json(json!({ "title": title, "path": request.uri().path(), "headers": headers })).into_response()
+    let (kind, body) = if html {
+        ("text/html; charset=utf-8", format!("<!doctype html><title>{title}</title><h1>{title}</h1>"))
+    } else {
+        let facts = json!({ "title": title, "path": path, "headers": headers });
+        ("application/json", facts.to_string())
+    };
+    Response::builder().header("content-type", kind).body(body).unwrap()
 }

@@ -11,20 +11,31 @@ pub(crate) struct Program {
     name: String,
     child: Child,
     log: PathBuf,
+    leads_group: bool,
 }
 
 impl Program {
     /// Starts it; standard output and error are added to `NAME.log` in `artifacts`.
+    ///
+    /// It stays in the tests' process group, so that a Ctrl-C that ends the tests ends it too.
     pub(crate) fn start(name: &str, command: &mut Command, artifacts: &Path) -> Self {
+        Self::spawn(name, command, artifacts, false)
+    }
+
+    /// As [`Program::start`], for a program that starts others: they form a group and are ended together.
+    pub(crate) fn start_group(name: &str, command: &mut Command, artifacts: &Path) -> Self {
+        command.process_group(0);
+        Self::spawn(name, command, artifacts, true)
+    }
+
+    fn spawn(name: &str, command: &mut Command, artifacts: &Path, leads_group: bool) -> Self {
         let log = artifacts.join(format!("{name}.log"));
         let file = OpenOptions::new().create(true).append(true).open(&log).unwrap();
         command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
-        // A group of its own, so that a browser's many processes can be ended with it.
-        command.process_group(0);
-        let child = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {name} ({:?}): {error}", command.get_program()));
-        Self { name: name.into(), child, log }
+        let child = command.spawn().unwrap_or_else(|error| {
+            panic!("cannot start {name} ({}): {error}", command.get_program().display())
+        });
+        Self { name: name.into(), child, log, leads_group }
     }
 
     /// Fails the test if the program has ended.
@@ -73,7 +84,10 @@ impl Program {
     fn end(&mut self) {
         // The group's id is the pid of the child, which is ours until it has been waited for: nobody else can be hit.
         if matches!(self.child.try_wait(), Ok(None)) {
-            self.signal("KILL", &format!("-- -{}", self.child.id()));
+            if self.leads_group {
+                self.signal("KILL", &format!("-{}", self.child.id()));
+            }
+            self.child.kill().ok();
             self.child.wait().ok();
         }
     }

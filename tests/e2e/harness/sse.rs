@@ -60,7 +60,7 @@ fn parse(block: &str) -> Option<Event> {
     let mut name = String::from("message");
     let mut data = Vec::new();
     for line in block.lines() {
-        let (field, value) = line.split_once(':')?;
+        let Some((field, value)) = line.split_once(':') else { continue };
         let value = value.strip_prefix(' ').unwrap_or(value);
         match field {
             "event" => value.clone_into(&mut name),

@@ -70,7 +70,7 @@ impl Visitor {
             request = request.header("accept", "application/json");
         }
         for (name, value) in headers {
-            request = request.header(*name, HeaderValue::from_str(value).unwrap());
+            request = request.header(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         let answer = request.send().await.unwrap();
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
