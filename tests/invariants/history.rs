@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use anteroom::room::bits::Bits;
-use anteroom::room::policy::{Millis, Policy, Rate};
+use anteroom::room::policy::{Millis, Policy};
+use anteroom::room::rate::Rate;
 use anteroom::room::snapshot::{Known, Snapshot};
 use anteroom::room::standing::Place;
 use anteroom::room::state::{Beats, Call, Control, Hints, Limits, Newcomer, Outcome, State, Subject};
