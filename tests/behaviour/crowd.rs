@@ -31,7 +31,7 @@ pub(crate) async fn unique_numbers_and_capacity(store: Arc<dyn Store>) {
     for visitor in visitors {
         visitor.await.unwrap();
     }
-    let numbers = seen.numbers.lock();
+    let numbers = std::mem::take(&mut *seen.numbers.lock());
     let arrivals: usize =
         (0..TASKS).map(|seed| (0..ROUNDS).map(|round| batch(seed, round)).sum::<usize>()).sum();
     assert_eq!(numbers.len(), arrivals, "each number once");
@@ -57,9 +57,9 @@ async fn visit(store: Arc<dyn Store>, seen: Arc<Seen>, seed: usize) {
         let outcomes = store.arrive(&room, &call, &newcomers).await.unwrap();
         {
             let mut numbers = seen.numbers.lock();
-            outcomes.iter().for_each(|outcome| {
+            for outcome in &outcomes {
                 assert!(numbers.insert(place(outcome).number), "{outcome:?} twice");
-            });
+            }
         }
         let shown = store.enter(&room, &call, &mine).await.unwrap();
         let was_inside: BTreeSet<Place> = inside.iter().map(|(place, _)| *place).collect();

@@ -81,7 +81,7 @@ async fn a_pass_needs_no_store_even_before_the_first_snapshot() {
     let first = World::new();
     let words = "capacity=1 session_ttl=100s";
     let inside = first.rooms.join(&first.room(words), &Shown::default()).await.unwrap();
-    tokio::time::advance(Duration::from_secs(60)).await;
+    tokio::time::advance(Duration::from_mins(1)).await;
     let second = World::new();
     second.probe.set(Mood::Hangs);
     let shown = pass_of(&inside);

@@ -115,7 +115,7 @@ async fn quiet_rooms_are_left_alone_until_something_happens() {
     drop(inside);
     tokio::time::sleep(Duration::from_secs(3)).await;
     let ticks = world.probe.observed();
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     assert_eq!(world.probe.observed(), ticks, "nobody is there any more");
     world.room("capacity=2 session_ttl=2s");
     tokio::time::sleep(TICK * 2).await;
@@ -190,7 +190,7 @@ async fn a_pass_is_inside_for_every_call_while_it_holds() {
     assert_eq!(world.rooms.enter(&room, &shown).await.unwrap().standing.status, Status::Admitted);
     let (watch, _permit) = world.rooms.watch(&room, &shown).await.unwrap();
     assert_eq!(world.rooms.watched(&watch).await.unwrap().status, Status::Admitted);
-    tokio::time::advance(Duration::from_secs(240)).await;
+    tokio::time::advance(Duration::from_mins(4)).await;
     assert!(matches!(world.rooms.position(&room, &shown).await, Err(VisitError::NoToken)));
 }
 
