@@ -94,7 +94,12 @@ impl World {
             }
         };
         self.act(op)?;
+        let generation = self.snapshot.generation();
         self.snapshot = self.state.observe(&self.call(), &Beats::new(), None, self.now);
+        if generation != self.snapshot.generation() && !matches!(op, Op::Reset) {
+            // The store's part: a checkpoint of a new generation is written at once. That of a reset may get lost.
+            self.save();
+        }
         self.remember();
         self.auditor.check(&self.snapshot)?;
         self.check_tick()?;
@@ -254,10 +259,6 @@ impl World {
         self.auditor.advance(self.now, &self.in_force());
         let snapshot = self.state.observe(&self.call(), &Beats::new(), known, self.now);
         self.auditor.begin_anew(&snapshot, full);
-        if matches!(op, Op::Wipe { .. }) {
-            // The store's part: a checkpoint of a new generation is written at once.
-            self.save();
-        }
         Ok(())
     }
 
@@ -270,7 +271,12 @@ impl World {
     fn check_tick(&mut self) -> Audit {
         let before = self.state.clone();
         self.state.observe(&self.call(), &Beats::new(), None, self.now);
-        ensure!(before == self.state, "a second tick made {:#?}\nof {before:#?}", self.state);
+        ensure!(
+            before == self.state,
+            "a second tick made {}\nof {}",
+            serde_json::to_string(&self.state).unwrap_or_default(),
+            serde_json::to_string(&before).unwrap_or_default()
+        );
         Ok(())
     }
 

@@ -61,7 +61,8 @@ fn run(choice: usize, steps: &[Step]) -> Result<(), TestCaseError> {
     let mut wipes = 0;
     for (index, (pause, op)) in steps.iter().enumerate() {
         wipes += usize::from(matches!(op, Op::Wipe { .. }));
-        if matches!(op, Op::Wipe { .. }) && wipes > 3 {
+        // Nor are two total losses by a clock that was set back before the first room of all.
+        if matches!(op, Op::Wipe { .. }) && (wipes > 3 || world.auditor.order_lost) {
             continue;
         }
         world
@@ -72,7 +73,7 @@ fn run(choice: usize, steps: &[Step]) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn without_a_loss_every_rule_holds(
