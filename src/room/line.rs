@@ -211,6 +211,9 @@ impl Line {
         self.reached = self.reached.max(self.head);
         self.waiting.trim_below(self.head);
         self.seen.iter_mut().for_each(|seen| seen.trim_below(self.head));
+        // With nobody called, too: else the bitmap grows for as long as everybody enters at once.
+        let first = self.called.next_from(0).unwrap_or(self.head);
+        self.called.trim_below(first);
         calls
     }
 
@@ -220,9 +223,6 @@ impl Line {
             self.called.clear_range(0, call.upto);
             self.calls.pop_front();
         }
-        // With nobody called, too: else the bitmap grows for as long as everybody enters at once.
-        let first = self.called.next_from(0).unwrap_or(self.head);
-        self.called.trim_below(first);
     }
 
     fn note_call(&mut self, from: u64, upto: u64, now: Millis) {

@@ -68,9 +68,11 @@ impl Passes {
         let fresh = until == now + policy.session_ttl;
         let kept = slotless.is_some_and(|kept| until <= kept);
         ensure!(fresh || kept, "{place:?} is let in until {until} at {now}");
-        if policy.capacity.is_some() && !fresh {
+        if policy.capacity.is_some() && (!fresh || slotless == Some(until)) {
             self.recovered.insert(place);
         }
+        // The pass of a session that the room lost is still out.
+        keep_latest(&mut self.ended, slotless.map(|kept| (place, kept)));
         let book = if policy.capacity.is_some() { &mut self.sessions } else { &mut self.slotless };
         book.insert(place, until);
         Ok(())
