@@ -86,6 +86,7 @@ fn the_times_of_calls_are_bounded_under_a_long_claim() {
     assert!(size(&state) < 3_500_000, "{} bytes", size(&state));
     let snapshot = state.observe(&Call::default(), &Beats::new(), None, START + 31 * 24 * 3_600_000 - 1);
     assert_eq!(snapshot.called, 150_000, "nobody's call runs out early");
-    let snapshot = state.observe(&Call::default(), &Beats::new(), None, START + 31 * 24 * 3_600_000 + 150_000);
+    let snapshot =
+        state.observe(&Call::default(), &Beats::new(), None, START + 31 * 24 * 3_600_000 + 150_000);
     assert_eq!(snapshot.called, 0, "nor later than the last");
 }

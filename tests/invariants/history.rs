@@ -40,11 +40,21 @@ pub(crate) enum Op {
     /// A checkpoint is written.
     Save,
     /// The room goes on from the last checkpoint, with the clock set back by so much; `hints`: a replica lives.
-    Crash { ceiling: u16, back: u32, hints: bool },
+    Crash {
+        ceiling: u16,
+        back: u32,
+        hints: bool,
+    },
     /// The room goes on from where it was.
-    Restart { back: u32 },
+    Restart {
+        back: u32,
+    },
     /// All is lost, but for what a replica may still know: its hints, its last snapshot.
-    Wipe { hints: bool, known: bool, back: u32 },
+    Wipe {
+        hints: bool,
+        known: bool,
+        back: u32,
+    },
 }
 
 /// A room, what the outside knows of it, and the auditor.
@@ -304,9 +314,9 @@ impl World {
     fn check_answer(&self, place: Place, outcome: Outcome) -> Audit {
         let known = self.snapshot.know(place);
         let agrees = match (known, outcome) {
-            (Known::Unknown, _) | (Known::Called, Outcome::Admitted(..)) | (Known::Gone, Outcome::Gone(_)) => {
-                true
-            }
+            (Known::Unknown, _)
+            | (Known::Called, Outcome::Admitted(..))
+            | (Known::Gone, Outcome::Gone(_)) => true,
             (Known::Waiting(guess), Outcome::Waiting(_, position)) => {
                 let given = place.number < self.snapshot.lines.last().unwrap().next;
                 if given { guess == position } else { guess >= position }
@@ -354,11 +364,5 @@ impl World {
 
     fn pick_all(&self, picks: &[u8]) -> Vec<Place> {
         picks.iter().filter_map(|pick| self.pick(*pick)).collect()
-    }
-
-    /// Visitors in this seat.
-    pub(crate) fn seated(&self, seat: Seat) -> Vec<Place> {
-        let visitors = self.auditor.visitors.iter();
-        visitors.filter(|(_, visitor)| visitor.seat == seat).map(|(place, _)| *place).collect()
     }
 }

@@ -124,12 +124,8 @@ impl State {
     pub(super) fn restore(&mut self, known: &Snapshot, now: Millis) {
         for view in &known.lines {
             // The replica's hints speak of its newest line only; this brings back the older ones, too.
-            let hints = Hints {
-                generation: view.generation,
-                next: view.next,
-                head: view.head,
-                floor: known.floor,
-            };
+            let hints =
+                Hints { generation: view.generation, next: view.next, head: view.head, floor: known.floor };
             self.take_hints(hints, now);
             if let Some(line) = self.line_mut(view.generation) {
                 let (waiting, called) = (Bits::from(&view.waiting), Bits::from(&view.called));
