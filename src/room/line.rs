@@ -149,7 +149,12 @@ impl Line {
 
     /// How many wait before `number`.
     pub fn ahead_of(&self, number: u64) -> u64 {
-        self.waiting.count_range(self.head, number)
+        // Counted from the nearer end: newcomers stand at the far one, and there are many of them.
+        if number.saturating_sub(self.waiting.base()) <= self.waiting.end().saturating_sub(number) {
+            self.waiting.count_range(0, number)
+        } else {
+            self.waiting.count() - self.waiting.count_range(number, u64::MAX)
+        }
     }
 
     /// Notes that a waiting number was heard of.
@@ -237,7 +242,7 @@ impl Line {
         }
         if self.calls.len() > MAX_MARKS {
             // Never the last one: it covers them all.
-            let mut keep = self.calls.len() % 2 == 0;
+            let mut keep = self.calls.len().is_multiple_of(2);
             self.calls.retain(|_| {
                 keep = !keep;
                 keep

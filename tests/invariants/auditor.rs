@@ -11,6 +11,7 @@ use anteroom::room::standing::Place;
 use anteroom::room::state::{Newcomer, Outcome, Subject};
 
 use crate::passes::Passes;
+use crate::visitor::{Seat, Visitor, seat};
 
 /// Fails the audit unless the condition holds.
 macro_rules! ensure {
@@ -27,40 +28,6 @@ pub(crate) type Audit = Result<(), String>;
 
 /// One credit, in the auditor's own unit: a rate of 1/h makes one unit a millisecond.
 const CREDIT: u128 = 3_600_000;
-
-/// What the auditor knows of one visitor.
-#[derive(Clone, Debug)]
-pub(crate) struct Visitor {
-    /// How many came before.
-    arrival: usize,
-    pub(crate) seat: Seat,
-    /// Last heard of; a time in which nobody could be heard of counts.
-    heard: Millis,
-    /// The shortest and longest `patience` since.
-    patience: (Millis, Millis),
-    called: Millis,
-    /// When the call may have begun anew at the latest.
-    renewed: Millis,
-    /// The shortest `claim_ttl` since the call.
-    claim: Millis,
-    /// The lowest position told so far.
-    told: u64,
-    /// Gave their place up themselves.
-    quit: bool,
-    /// Held a place when the room's past was lost, and may show their ticket until then.
-    pub(crate) owed_until: Millis,
-}
-
-/// Where a visitor is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Seat {
-    Waiting,
-    Called,
-    Inside,
-    Gone,
-    /// The room says itself that it cannot tell.
-    Unknown,
-}
 
 /// Watches one room over its whole life, losses included.
 #[derive(Debug)]
@@ -399,30 +366,6 @@ impl Auditor {
 
     fn count(&self, seat: Seat) -> u64 {
         self.visitors.values().filter(|visitor| visitor.seat == seat).count() as u64
-    }
-}
-
-impl Visitor {
-    /// Nobody who was heard of goes by time alone, and no call runs out early.
-    fn check_gone(&self, place: Place, after: Seat, now: Millis) -> Audit {
-        if after != Seat::Gone && after != Seat::Unknown || self.quit {
-            return Ok(());
-        }
-        let patient = now - self.heard < self.patience.0;
-        ensure!(self.seat != Seat::Waiting || !patient, "{place:?} was heard of at {}, but gone", self.heard);
-        let claims = now < self.called + self.claim;
-        ensure!(self.seat != Seat::Called || !claims, "{place:?} was called at {}, but gone", self.called);
-        Ok(())
-    }
-}
-
-fn seat(known: Known, inside: bool) -> Seat {
-    match known {
-        Known::Waiting(_) => Seat::Waiting,
-        Known::Called => Seat::Called,
-        _ if inside => Seat::Inside,
-        Known::Gone => Seat::Gone,
-        Known::Unknown => Seat::Unknown,
     }
 }
 

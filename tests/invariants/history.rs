@@ -8,8 +8,9 @@ use anteroom::room::snapshot::{Known, Snapshot};
 use anteroom::room::standing::Place;
 use anteroom::room::state::{Beats, Call, Control, Hints, Limits, Newcomer, Outcome, State, Subject};
 
-use crate::auditor::{Audit, Auditor, Seat, ensure, place_of};
+use crate::auditor::{Audit, Auditor, ensure, place_of};
 use crate::policies::{CHOICES, policy};
+use crate::visitor::Seat;
 
 /// When histories begin.
 pub(crate) const START: Millis = 1_700_000_000_000;
@@ -128,7 +129,8 @@ impl World {
             Op::Policy(choice) => self.policy = policy(CHOICES[usize::from(*choice) % CHOICES.len()]),
             Op::Crash { back, .. } | Op::Restart { back } | Op::Wipe { back, .. } => {
                 self.now -= u64::from(*back);
-                return self.lose(op);
+                self.lose(op);
+                return Ok(());
             }
             _ => {}
         }
@@ -214,23 +216,19 @@ impl World {
                 continue;
             }
             heard.push(*place);
-            match beats.iter_mut().find(|(generation, _)| *generation == place.generation) {
-                Some((_, numbers)) => {
-                    numbers.insert(place.number);
-                }
-                None => {
-                    let mut numbers = Bits::default();
-                    numbers.insert(place.number);
-                    beats.push((place.generation, numbers));
-                }
-            }
+            let line = beats.iter().position(|(generation, _)| *generation == place.generation);
+            let line = line.unwrap_or_else(|| {
+                beats.push((place.generation, Bits::default()));
+                beats.len() - 1
+            });
+            beats[line].1.insert(place.number);
         }
         self.state.observe(&self.call(), &beats, None, self.now);
         self.auditor.heard(&heard);
     }
 
     /// The room loses all or part of its past and comes back.
-    fn lose(&mut self, op: &Op) -> Audit {
+    fn lose(&mut self, op: &Op) {
         let mut known = None;
         let mut full = false;
         match op {
@@ -248,8 +246,10 @@ impl World {
                 self.state.resume(beyond + 1 + u64::from(*ceiling), self.now);
             }
             Op::Wipe { hints, known: handed, .. } => {
-                // Generations are milliseconds: a room made and lost within one is beyond them.
-                while self.auditor.knows_generation(self.now) {
+                // Generations are milliseconds, and a newer one than the clock's is the next above it: a room
+                // made and lost within two of them is beyond both.
+                self.now += 2;
+                while self.auditor.knows_generation(self.now) || self.auditor.knows_generation(self.now - 1) {
                     self.now += 1;
                 }
                 self.state = State::new(self.policy.clone(), self.now);
@@ -269,7 +269,6 @@ impl World {
         self.auditor.advance(self.now, &self.in_force());
         let snapshot = self.state.observe(&self.call(), &Beats::new(), known, self.now);
         self.auditor.begin_anew(&snapshot, full);
-        Ok(())
     }
 
     fn save(&mut self) {

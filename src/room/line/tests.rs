@@ -30,6 +30,17 @@ fn numbers_are_called_in_order_across_words() {
 }
 
 #[test]
+fn those_ahead_are_the_same_counted_from_either_end() {
+    let mut line = line_of(1_000);
+    line.call(130, 10);
+    line.remove(400);
+    for number in 1..1_100 {
+        let right = (131..number.min(1_001)).filter(|ahead| *ahead != 400).count() as u64;
+        assert_eq!(line.ahead_of(number), right, "ahead of {number}");
+    }
+}
+
+#[test]
 fn calls_run_out_as_ranges_in_the_order_they_were_made() {
     let mut line = line_of(6);
     line.call(2, 10);
