@@ -45,6 +45,8 @@ pub(crate) struct Auditor {
     held: u64,
     /// Positions told in answers, to be borne out by the snapshot of the same instant.
     told: Vec<(Place, u64)>,
+    /// The last place in line that was ever called.
+    farthest: Option<Place>,
     /// A loss has happened: calls may have been set back behind others.
     healed: bool,
     /// The clock was set back over a total loss: generations no longer tell who came first.
@@ -65,6 +67,7 @@ impl Auditor {
             seen_at: now,
             held: 0,
             told: Vec::new(),
+            farthest: None,
             healed: false,
             order_lost: false,
         }
@@ -210,6 +213,10 @@ impl Auditor {
         if let Some(visitor) = self.visitors.get_mut(&place) {
             visitor.quit = true;
         }
+        if self.healed && self.farthest > Some(place) {
+            // They may have been called in the moment before they left, unseen.
+            self.visitors.values_mut().for_each(|visitor| visitor.renewed = self.now);
+        }
     }
 
     pub(crate) fn knows_generation(&self, generation: u64) -> bool {
@@ -265,8 +272,7 @@ impl Auditor {
         let mut waiting = Vec::new();
         let mut fresh_calls = Vec::new();
         let mut overtaken = false;
-        let last_called = self.visitors.iter().rfind(|(_, visitor)| visitor.seat == Seat::Called);
-        let last_called = last_called.map(|(place, _)| *place);
+        let farthest = self.farthest;
         for (place, visitor) in &mut self.visitors {
             let known = snapshot.know(*place);
             let after = seat(known, self.passes.is_inside(*place));
@@ -279,7 +285,8 @@ impl Auditor {
             let is_in = matches!(after, Seat::Called | Seat::Inside);
             if is_in && !was_in && !self.passes.was_recovered(*place) {
                 fresh_calls.push(*place);
-                overtaken |= last_called.is_some_and(|last| last > *place);
+                overtaken |= farthest.is_some_and(|farthest| farthest > *place);
+                self.farthest = self.farthest.max(Some(*place));
                 (visitor.called, visitor.renewed, visitor.claim) = (now, now, self.policy.claim_ttl);
             }
             visitor.check_gone(*place, after, now)?;

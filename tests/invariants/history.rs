@@ -107,8 +107,10 @@ impl World {
         self.act(op)?;
         let generation = self.snapshot.generation();
         self.snapshot = self.state.observe(&self.call(), &Beats::new(), None, self.now);
-        if generation != self.snapshot.generation() && !matches!(op, Op::Reset) {
-            // The store's part: a checkpoint of a new generation is written at once. That of a reset may get lost.
+        let anew = generation != self.snapshot.generation() && !matches!(op, Op::Reset);
+        if anew || matches!(op, Op::Wipe { .. }) {
+            // The store's part: a checkpoint of a new room or generation is written at once. That of a reset may
+            // get lost.
             self.save();
         }
         self.remember();
