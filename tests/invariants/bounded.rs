@@ -30,7 +30,7 @@ fn a_year_of_slow_traffic_leaves_nothing_behind() {
     }
 }
 
-/// Everybody is called and enters at once, without a pause longer than `claim_ttl`: nobody is ever left called.
+/// Everybody is called and enters at once, for far longer than a session lasts.
 #[test]
 fn steady_traffic_without_a_line_leaves_nothing_behind() {
     let mut state = State::new(policy("capacity=100000 session_ttl=10s"), START);

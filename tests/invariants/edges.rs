@@ -100,6 +100,22 @@ fn a_session_ends_to_the_millisecond_and_is_prolonged_before() {
     assert_eq!(touch(&mut state, START + 9_999, START + 9_999), None, "over at its end");
 }
 
+/// Nobody could be heard of while the room was away: everybody has a whole `patience` from then on.
+#[test]
+fn a_restart_gives_everybody_their_patience_again() {
+    let mut state = State::new(policy("capacity=0 patience=20s"), START);
+    let place = arrive(&mut state, 1, START)[0];
+    for second in 0..=21 {
+        state.observe(&call(), &Beats::new(), None, START + second * 1_000);
+    }
+    let mut state: State = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
+    let back = START + 600_000;
+    state.resume(state.next(), back);
+    for second in 0..20 {
+        assert_eq!(known(&mut state, place, back + second * 1_000), Known::Waiting(1), "{second} s");
+    }
+}
+
 #[test]
 fn closed_rooms_let_nobody_in_and_open_without_loss() {
     for (closed, limits) in [

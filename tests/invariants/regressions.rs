@@ -1,5 +1,6 @@
 //! What random histories and reading found broken once, each as its smallest case.
 
+use anteroom::room::bits::Bits;
 use anteroom::room::policy::Millis;
 use anteroom::room::snapshot::{Known, Snapshot};
 use anteroom::room::standing::Place;
@@ -180,11 +181,13 @@ fn a_reset_known_to_a_replica_alone_frees_the_slots() {
 #[test]
 fn a_capacity_that_comes_later_takes_in_those_inside() {
     let mut state = State::new(policy("rate=10/s"), START);
-    let Outcome::Admitted(place, until) = state.arrive(&call(), &[Newcomer::default()], START)[0] else {
+    // Long after the room began: a new room takes in every valid pass, as it may have had a past.
+    let start = START + 3_600_000;
+    let Outcome::Admitted(place, until) = state.arrive(&call(), &[Newcomer::default()], start)[0] else {
         panic!("the room is empty");
     };
     let limited = Call { policy: Some(policy("capacity=1")), hints: Hints::default() };
-    let now = START + 120_000;
+    let now = start + 120_000;
     let prolonged = state.touch(&limited, &[(place, until)], now);
     assert_eq!(prolonged, [Some(now + 240_000)]);
     assert_eq!(look(&mut state, now).sessions, 1);
@@ -234,5 +237,11 @@ fn a_restart_while_healing_gives_everybody_their_time_again() {
     state.enter(&call(), &places[..1], START + 7_000);
     let mut state = copy(&state);
     state.resume(state.next(), START + 600_000);
+    for second in 600..607 {
+        // Streams say so for those whose tickets are known; the other one is still on the way.
+        let mut heard = Bits::default();
+        heard.insert(places[0].number);
+        state.observe(&call(), &vec![(places[0].generation, heard)], None, START + second * 1_000);
+    }
     assert_eq!(state.enter(&call(), &places[1..], START + 607_000), [Outcome::Waiting(places[1], 2)]);
 }
