@@ -296,6 +296,7 @@ impl Auditor {
             let known = snapshot.know(place);
             ensure!(known == Known::Waiting(position), "{place:?} was told {position}, and is {known:?}");
         }
+        ensure!(!snapshot.paused || fresh_calls.is_empty(), "{fresh_calls:?} called in a paused room");
         self.check_calls(&fresh_calls, &waiting)?;
         self.check_positions(&waiting, snapshot)?;
         if self.healed && overtaken {

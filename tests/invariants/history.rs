@@ -162,7 +162,7 @@ impl World {
                 let passes: Vec<_> = self
                     .pick_all(picks)
                     .into_iter()
-                    .filter_map(|place| Some((place, self.auditor.passes.until(place)?)))
+                    .filter_map(|place| Some((place, self.auditor.passes.shown(place, now)?)))
                     .collect();
                 let answers = self.state.touch(&call, &passes, now);
                 for ((place, _), answer) in passes.into_iter().zip(answers) {

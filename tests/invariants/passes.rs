@@ -49,6 +49,12 @@ impl Passes {
         self.sessions.get(&place).or_else(|| self.slotless.get(&place)).copied()
     }
 
+    /// A pass that its holder can still show, given back or not.
+    pub(crate) fn shown(&self, place: Place, now: Millis) -> Option<Millis> {
+        let returned = self.ended.get(&place).copied().filter(|until| *until > now);
+        self.until(place).or(returned)
+    }
+
     pub(crate) fn expire(&mut self, now: Millis) {
         self.recovered.clear();
         for passes in [&mut self.sessions, &mut self.slotless] {
