@@ -61,7 +61,8 @@ fn run(choice: usize, steps: &[Step]) -> Result<(), TestCaseError> {
     let mut wipes = 0;
     for (index, (pause, op)) in steps.iter().enumerate() {
         wipes += usize::from(matches!(op, Op::Wipe { .. }));
-        if matches!(op, Op::Wipe { .. }) && wipes > 3 {
+        // Nor are two total losses by a clock that was set back before the first room of all.
+        if matches!(op, Op::Wipe { .. }) && (wipes > 3 || world.auditor.order_lost) {
             continue;
         }
         world
