@@ -209,9 +209,12 @@ impl Auditor {
 
     /// A place or pass was given up.
     pub(crate) fn left(&mut self, place: Place, pass_shown: bool) {
-        self.passes.give_back(place, pass_shown);
+        if pass_shown {
+            self.passes.give_back(place);
+        }
         if let Some(visitor) = self.visitors.get_mut(&place) {
-            visitor.quit = true;
+            // By a ticket alone nobody leaves who is inside already.
+            visitor.quit |= pass_shown || visitor.seat != Seat::Inside;
         }
         if self.healed && self.farthest > Some(place) {
             // They may have been called in the moment before they left, unseen.

@@ -155,17 +155,26 @@ fn a_pause_calls_nobody_and_tells_no_time() {
 }
 
 #[test]
+fn throwing_the_ticket_away_once_inside_ends_no_session() {
+    let mut state = State::new(policy("capacity=1 session_ttl=60s"), START);
+    let places = arrive(&mut state, 2, START);
+    assert_eq!(state.leave(&call(), &[(places[0], None)], START + 1), [false]);
+    assert_eq!(state.touch(&call(), &[(places[0], START + 60_000)], START + 2), [Some(START + 60_002)]);
+    assert_eq!(state.observe(&call(), &Beats::new(), None, START + 2).sessions, 1);
+}
+
+#[test]
 fn a_capacity_lowered_below_those_inside_calls_nobody_until_enough_have_left() {
     let mut state = State::new(policy("capacity=5 session_ttl=60s"), START);
     let places = arrive(&mut state, 8, START);
     let lower = Limits { capacity: Some(2), ..Limits::default() };
     state.control(&call(), Control::Limits(lower), START + 1);
     for (index, inside) in [(0, 4), (1, 3), (2, 2)] {
-        assert_eq!(state.leave(&call(), &[(places[index], None)], START + 2), [true]);
+        assert_eq!(state.leave(&call(), &[(places[index], Some(START + 60_000))], START + 2), [true]);
         let snapshot = state.observe(&call(), &Beats::new(), None, START + 2);
         assert_eq!((snapshot.sessions, snapshot.called), (inside, 0));
     }
-    state.leave(&call(), &[(places[3], None)], START + 3);
+    state.leave(&call(), &[(places[3], Some(START + 60_000))], START + 3);
     assert_eq!(known(&mut state, places[5], START + 3), Known::Called);
 }
 

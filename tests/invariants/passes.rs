@@ -110,10 +110,9 @@ impl Passes {
         Ok(())
     }
 
-    /// A place was given up, and with it the pass, if it was `shown` or holds a slot.
-    pub(crate) fn give_back(&mut self, place: Place, shown: bool) {
-        let pass =
-            self.sessions.remove(&place).or_else(|| shown.then(|| self.slotless.remove(&place)).flatten());
+    /// A pass was given back.
+    pub(crate) fn give_back(&mut self, place: Place) {
+        let pass = self.sessions.remove(&place).or_else(|| self.slotless.remove(&place));
         if let Some(until) = pass {
             keep_latest(&mut self.ended, [(place, until)]);
             self.returned.insert(place);
