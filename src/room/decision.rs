@@ -195,15 +195,15 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_needs_no_store_until_it_is_half_worn() {
+    fn a_pass_needs_no_store_until_a_quarter_of_it_is_over() {
         let policy = policy(&[]);
         let pass = claims(100);
         let with = |is_void, may_be_lost, now| {
             let pass = Some(PassShown { claims: &pass, is_void, may_be_lost });
             decide(&Facts { pass, now, ..facts(&policy) })
         };
-        assert_eq!(with(false, false, 50_000), Step::Admit);
-        assert_eq!(with(false, false, 50_001), Step::Renew);
+        assert_eq!(with(false, false, 25_000), Step::Admit);
+        assert_eq!(with(false, false, 25_001), Step::Renew);
         assert_eq!(with(false, true, 0), Step::Renew);
         assert_eq!(with(true, false, 0), Step::Arrive);
     }
