@@ -3,15 +3,18 @@
 //! Stands between the handlers and the store, so that `ext_authz`, polls, streams and gRPC all follow the same
 //! way; the rules themselves are in `room`.
 
+mod answer;
 pub mod check;
 pub mod feed;
 mod fresh;
+mod outage;
+mod replaced;
 pub mod visit;
 pub mod watch;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -25,10 +28,13 @@ use crate::room::snapshot::Snapshot;
 use crate::room::state::{Beats, Call, Hints};
 use crate::room::token::{Claims, KeyRing, Kind};
 use crate::store::{Store, StoreError};
+use crate::telemetry::logs::OncePer;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::label::StoreOp;
 use crate::telemetry::metrics::room::RoomMetrics;
 use fresh::Fresh;
+use outage::Outage;
+use replaced::Replaced;
 use watch::Watchers;
 
 /// What the rooms need to know from the settings.
@@ -55,7 +61,9 @@ pub struct Rooms {
     metrics: Arc<Metrics>,
     known: RwLock<HashMap<RoomName, Arc<Room>>>,
     streams: Arc<tokio::sync::Semaphore>,
-    store_is_out: AtomicBool,
+    outage: Outage,
+    /// Limits that took turns, each pair of them logged once.
+    conflicts: OncePer,
 }
 
 /// One room, as this process knows it.
@@ -63,6 +71,8 @@ pub struct Room {
     name: RoomName,
     /// As Envoy or the rooms file last stated it; `None`: only the store knows.
     policy: ArcSwapOption<Policy>,
+    /// Limits stated before those, for as long as their coming back is a conflict.
+    replaced: Mutex<Replaced>,
     snapshot: ArcSwapOption<Snapshot>,
     /// Numbers given here that the snapshot does not hold yet.
     fresh: Mutex<Fresh>,
@@ -92,7 +102,8 @@ impl Rooms {
             metrics,
             known: RwLock::default(),
             streams: Arc::new(tokio::sync::Semaphore::new(options.max_streams)),
-            store_is_out: AtomicBool::new(false),
+            outage: Outage::default(),
+            conflicts: OncePer::new(),
         }
     }
 
@@ -112,16 +123,31 @@ impl Rooms {
     }
 
     /// The room that `policy` belongs to, with these limits from now on.
+    ///
+    /// Limits that come back soon after others took their place are a conflict: two routes, or two Envoys, state
+    /// different limits for one room. The last word counts; each time is counted, and logged once for each pair.
     pub fn room_with(&self, policy: &Arc<Policy>) -> Result<Arc<Room>, StoreError> {
         let room = self.open(&policy.room)?;
-        let stated = room.policy.load();
-        match &*stated {
-            Some(stated) if Arc::ptr_eq(stated, policy) || stated == policy => {}
-            stated => {
-                if let Some(stated) = stated {
-                    tracing::info!(room = %room.name, from = ?stated, to = ?policy, "the limits have changed");
+        if let Some(stated) = &*room.policy.load()
+            && (Arc::ptr_eq(stated, policy) || stated == policy)
+        {
+            return Ok(room);
+        }
+        let stated = room.policy.swap(Some(policy.clone()));
+        // A quiet room, too, has to hear of it.
+        room.activity.fetch_add(1, Ordering::Relaxed);
+        if let Some(stated) = stated.filter(|stated| stated != policy) {
+            let takes_turns = room.replaced.lock().change(&stated, policy, self.now());
+            if takes_turns {
+                room.metrics.policy_conflicted();
+                if self.conflicts.is_news((room.name.as_str(), format!("{stated:?}{policy:?}"))) {
+                    tracing::warn!(
+                        room = %room.name, one = ?stated, other = ?policy,
+                        "two sources state different limits for this room, and take turns: give all its routes the same"
+                    );
                 }
-                room.policy.store(Some(policy.clone()));
+            } else {
+                tracing::info!(room = %room.name, from = ?stated, to = ?policy, "the limits have changed");
             }
         }
         Ok(room)
@@ -158,6 +184,7 @@ impl Rooms {
             Arc::new(Room {
                 name: name.clone(),
                 policy: ArcSwapOption::empty(),
+                replaced: Mutex::default(),
                 snapshot: ArcSwapOption::empty(),
                 fresh: Mutex::default(),
                 beats: Mutex::default(),
@@ -183,17 +210,15 @@ impl Rooms {
             Err(_) => Err(StoreError::Unavailable(format!("no answer within {budget:?}"))),
         };
         self.metrics.store_call_took(operation, begun.elapsed());
-        let out = matches!(result, Err(StoreError::Unavailable(_)));
-        if let Err(error) = &result {
-            self.metrics.store_call_failed(operation, error.into());
+        match &result {
+            Ok(_) => self.outage.answered(self.now()),
+            Err(error) => {
+                self.metrics.store_call_failed(operation, error.into());
+                if matches!(error, StoreError::Unavailable(_)) {
+                    self.outage.failed(error, self.now());
+                }
+            }
         }
-        // One line at each turn; what happens in between is counted.
-        match (&result, self.store_is_out.load(Ordering::Relaxed)) {
-            (Err(error), false) if out => tracing::error!(%error, "the store is out"),
-            (Ok(_), true) => tracing::info!("the store is back"),
-            _ => return result,
-        }
-        self.store_is_out.store(out, Ordering::Relaxed);
         result
     }
 

@@ -89,12 +89,12 @@ impl WaitingRoom for Desk {
         request: Request<pb::LeaveRequest>,
     ) -> Result<Response<pb::LeaveResponse>, GrpcStatus> {
         let shown = shown(&request, &request.get_ref().ticket, &request.get_ref().pass);
-        if shown.tickets.is_empty() && shown.passes.is_empty() {
+        let room = self.room(&request.get_ref().room).await?;
+        let ticket = self.rooms.leave_line(&room, &shown).await.map_err(|error| refused(&error))?;
+        let pass = self.rooms.leave_room(&room, &shown).await.map_err(|error| refused(&error))?;
+        if !(ticket || pass) {
             return Err(refused(&VisitError::NoToken));
         }
-        let room = self.room(&request.get_ref().room).await?;
-        self.rooms.leave_line(&room, &shown).await.map_err(|error| refused(&error))?;
-        self.rooms.leave_room(&room, &shown).await.map_err(|error| refused(&error))?;
         Ok(Response::new(pb::LeaveResponse {}))
     }
 }
@@ -129,7 +129,7 @@ fn shown<T>(request: &Request<T>, ticket: &str, pass: &str) -> Shown {
 }
 
 fn refused(error: &VisitError) -> GrpcStatus {
-    let message = error.to_string();
+    let message = error.told().into_owned();
     match error {
         VisitError::NoToken | VisitError::NoSubject => GrpcStatus::unauthenticated(message),
         VisitError::NotCalled(_) => GrpcStatus::failed_precondition(message),

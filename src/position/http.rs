@@ -1,5 +1,6 @@
 //! The client HTTP API under `/anteroom/v1/`.
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, COOKIE, RETRY_AFTER, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -46,27 +47,30 @@ async fn never_cached(request: Request, next: Next) -> Response {
     response
 }
 
-async fn join(desk: State<Desk>, room: Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
-    let (room, shown) = desk.visitor(&room, &headers).await?;
+/// The room's name in the path; a rejection is a name that is not even text.
+type Name = Result<Path<String>, PathRejection>;
+
+async fn join(desk: State<Desk>, room: Name, headers: HeaderMap) -> Result<Response, Problem> {
+    let (room, shown) = desk.visitor(room, &headers).await?;
     let answer = desk.rooms.join(&room, &shown).await?;
     let status = if answer.is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok(desk.tell(&room, &headers, status, &answer))
 }
 
-async fn position(desk: State<Desk>, room: Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
-    let (room, shown) = desk.visitor(&room, &headers).await?;
+async fn position(desk: State<Desk>, room: Name, headers: HeaderMap) -> Result<Response, Problem> {
+    let (room, shown) = desk.visitor(room, &headers).await?;
     let answer = desk.rooms.position(&room, &shown).await?;
     Ok(desk.tell(&room, &headers, StatusCode::OK, &answer))
 }
 
-async fn enter(desk: State<Desk>, room: Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
-    let (room, shown) = desk.visitor(&room, &headers).await?;
+async fn enter(desk: State<Desk>, room: Name, headers: HeaderMap) -> Result<Response, Problem> {
+    let (room, shown) = desk.visitor(room, &headers).await?;
     let answer = desk.rooms.enter(&room, &shown).await?;
     Ok(desk.tell(&room, &headers, StatusCode::OK, &answer))
 }
 
-async fn stream(desk: State<Desk>, room: Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
-    let (room, shown) = desk.visitor(&room, &headers).await?;
+async fn stream(desk: State<Desk>, room: Name, headers: HeaderMap) -> Result<Response, Problem> {
+    let (room, shown) = desk.visitor(room, &headers).await?;
     let (watch, permit) = desk.rooms.watch(&room, &shown).await?;
     let watching = Watching::new(desk.0, StreamKind::Sse, watch, permit);
     // nginx buffers unless told not to.
@@ -74,14 +78,14 @@ async fn stream(desk: State<Desk>, room: Path<String>, headers: HeaderMap) -> Re
     Ok((headers, sse::body(watching)).into_response())
 }
 
-async fn leave_line(desk: State<Desk>, room: Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
-    let (room, shown) = desk.visitor(&room, &headers).await?;
+async fn leave_line(desk: State<Desk>, room: Name, headers: HeaderMap) -> Result<Response, Problem> {
+    let (room, shown) = desk.visitor(room, &headers).await?;
     desk.rooms.leave_line(&room, &shown).await?;
     Ok(desk.cleared(TokenCookie::Ticket, &room))
 }
 
-async fn leave_room(desk: State<Desk>, room: Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
-    let (room, shown) = desk.visitor(&room, &headers).await?;
+async fn leave_room(desk: State<Desk>, room: Name, headers: HeaderMap) -> Result<Response, Problem> {
+    let (room, shown) = desk.visitor(room, &headers).await?;
     desk.rooms.leave_room(&room, &shown).await?;
     Ok(desk.cleared(TokenCookie::Pass, &room))
 }
@@ -92,8 +96,8 @@ async fn jwks(desk: State<Desk>) -> Response {
 
 impl Desk {
     /// The room that is meant, and what the visitor shows for it.
-    async fn visitor(&self, name: &str, headers: &HeaderMap) -> Result<(Arc<Room>, Shown), Problem> {
-        let name = RoomName::parse(name).ok_or(Problem::BadName)?;
+    async fn visitor(&self, name: Name, headers: &HeaderMap) -> Result<(Arc<Room>, Shown), Problem> {
+        let name = name.ok().and_then(|name| RoomName::parse(&name)).ok_or(Problem::BadName)?;
         let shown = Shown {
             tickets: tokens(headers, TokenCookie::Ticket, &name),
             passes: tokens(headers, TokenCookie::Pass, &name),
@@ -179,7 +183,7 @@ impl IntoResponse for Problem {
             VisitError::TooManyStreams | VisitError::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, None),
             VisitError::Signing(_) => (StatusCode::INTERNAL_SERVER_ERROR, None),
         };
-        let mut body = document(status, &error.to_string());
+        let mut body = document(status, &error.told());
         if let Some(standing) = standing {
             body["standing"] = json!(standing);
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::visit::{Answer, Issued, Shown, VisitError};
+use super::visit::{Answer, Issued, Shown, VisitError, subject_for};
 use super::{Room, Rooms};
 use crate::room::decision::{
     Admission, Bypass, Facts, PassShown, Step, Verdict, Wait, decide, without_store,
@@ -37,15 +37,14 @@ impl Rooms {
         preflight: bool,
         shown: &Shown,
     ) -> Result<Verdict, VisitError> {
-        let passes = shown.passes.iter().map(String::as_str);
-        let pass = self.verify(Kind::Pass, &room.name, passes);
+        // Without a snapshot a pass still holds: it needs no store.
+        let snapshot = self.snapshot_of(room).await.ok();
+        let snapshot = snapshot.as_deref();
+        let pass = self.valid_pass(room, snapshot, shown);
         let ticket = match pass {
             Some(_) => None,
             None => self.verify(Kind::Ticket, &room.name, shown.tickets.iter().map(String::as_str)),
         };
-        // Without a snapshot a pass still holds: it needs no store.
-        let snapshot = self.snapshot_of(room).await.ok();
-        let snapshot = snapshot.as_deref();
         let ticket = ticket.map(|(ticket, _)| ticket);
         let facts = Facts {
             policy,
@@ -53,7 +52,7 @@ impl Rooms {
             has_subject: shown.subject.is_some(),
             pass: pass.as_ref().map(|(claims, _)| PassShown {
                 claims,
-                is_void: snapshot.is_some_and(|s| s.is_void(claims.place())),
+                is_void: false,
                 may_be_lost: snapshot.is_some_and(|s| s.may_have_lost(claims.place(), claims.issued_at())),
             }),
             ticket: ticket.as_ref(),
@@ -64,6 +63,10 @@ impl Rooms {
             (Step::Bypass(why), ..) => Ok(Verdict::Bypass(why)),
             (Step::Refuse(reason), ..) => Ok(Verdict::Refuse { room: room.name.clone(), reason }),
             (Step::Admit, Some((claims, token)), _) => Ok(self.admit_as_is(room, claims, token)),
+            // The store has just not answered: asking it again would only take time.
+            (Step::Renew, Some((claims, token)), _) if snapshot.is_none() => {
+                Ok(self.admit_as_is(room, claims, token))
+            }
             (Step::Renew, Some((claims, token)), _) => self.renew(room, claims, token).await,
             (Step::Wait(position), _, Some(ticket)) => {
                 let outcome = Outcome::Waiting(ticket.place(), position);
@@ -83,7 +86,7 @@ impl Rooms {
     }
 
     async fn newcomer(&self, room: &Room, policy: &Policy, shown: &Shown) -> Result<Verdict, VisitError> {
-        let newcomer = Newcomer { subject: shown.subject, anew: false };
+        let newcomer = Newcomer { subject: subject_for(policy, shown), anew: false };
         let outcome = self.arrive(room, newcomer).await?;
         Ok(self.verdict(room, policy, self.answer(room, outcome, None).await?))
     }

@@ -19,7 +19,8 @@ pub(super) struct Pace {
     /// Renewals asked for, and those done: whoever asks while one runs shares the next.
     asked: AtomicU64,
     done: AtomicU64,
-    turn: tokio::sync::Mutex<()>,
+    /// Held by whoever renews; says whether the last renewal went well.
+    turn: tokio::sync::Mutex<bool>,
     /// A tick of this room is under way.
     ticking: AtomicBool,
     /// The room's activity when it was last found quiet; 0: it was not.
@@ -59,14 +60,15 @@ impl Rooms {
     pub async fn refresh(&self, room: &Room) -> Result<Arc<Snapshot>, StoreError> {
         let pace = &room.feed;
         let mine = pace.asked.fetch_add(1, Ordering::AcqRel) + 1;
-        let _turn = pace.turn.lock().await;
+        let mut went_well = pace.turn.lock().await;
         if pace.done.load(Ordering::Acquire) >= mine {
-            let outcome = || StoreError::Unavailable("the tick before this one failed".to_owned());
-            return room.snapshot().ok_or_else(outcome);
+            let failed = || StoreError::Unavailable("the tick asked for just now failed".to_owned());
+            return room.snapshot().filter(|_| *went_well).ok_or_else(failed);
         }
         let covered = pace.asked.load(Ordering::Acquire);
         let activity = room.activity.load(Ordering::Relaxed);
         let result = self.observe(room).await;
+        *went_well = result.is_ok();
         pace.done.store(covered, Ordering::Release);
         let snapshot = Arc::new(result?);
         pace.quiet_at.store(if snapshot.quiet { activity } else { 0 }, Ordering::Relaxed);
@@ -76,16 +78,10 @@ impl Rooms {
 
     async fn observe(&self, room: &Room) -> Result<Snapshot, StoreError> {
         let call = Call { policy: room.policy.load_full(), hints: room.hints() };
-        let beats = std::mem::take(&mut *room.beats.lock());
-        let observed =
-            self.timed(StoreOp::Observe, self.store.observe(&room.name, &call, &beats, None)).await;
-        let snapshot = match observed {
-            Ok(snapshot) => snapshot,
-            Err(error) => {
-                room.put_back(&beats);
-                return Err(error);
-            }
-        };
+        let mut heard = Heard::take(room);
+        let observe = self.store.observe(&room.name, &call, &heard.beats, None);
+        let snapshot = self.timed(StoreOp::Observe, observe).await?;
+        heard.beats.clear();
         // A store that has lost part of the line gets it back from whoever still knows it.
         match room.snapshot().filter(|known| knows_better(known, &snapshot)) {
             Some(known) => {
@@ -104,18 +100,33 @@ impl Room {
     }
 
     fn publish(&self, snapshot: &Arc<Snapshot>) {
-        self.fresh.lock().settle(snapshot);
         self.metrics.observed(snapshot.waiting, snapshot.called, snapshot.sessions);
         self.metrics.set_capacity(snapshot.policy.capacity);
         self.snapshot.store(Some(snapshot.clone()));
+        // After the snapshot: between the two, a fresh place must not be unknown to both.
+        self.fresh.lock().settle(snapshot);
         self.watchers.wake(snapshot);
     }
+}
 
-    fn put_back(&self, beats: &Beats) {
-        let mut kept = self.beats.lock();
-        for (generation, bits) in beats {
-            let line = super::beats_of(&mut kept, *generation);
-            line.union_range(bits, 0, u64::MAX);
+/// Beats on their way to the store: put back when they are dropped, unless it has taken them in. So a call that
+/// fails loses none, nor does one that is dropped because a visitor hung up.
+struct Heard<'a> {
+    room: &'a Room,
+    beats: Beats,
+}
+
+impl<'a> Heard<'a> {
+    fn take(room: &'a Room) -> Self {
+        Self { room, beats: std::mem::take(&mut *room.beats.lock()) }
+    }
+}
+
+impl Drop for Heard<'_> {
+    fn drop(&mut self) {
+        let mut kept = self.room.beats.lock();
+        for (generation, bits) in &self.beats {
+            super::beats_of(&mut kept, *generation).union_range(bits, 0, u64::MAX);
         }
     }
 }

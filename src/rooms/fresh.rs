@@ -19,7 +19,7 @@ pub(super) struct Fresh {
 impl Fresh {
     /// A place was given, at this position.
     pub(super) fn note(&mut self, place: Place, position: u64) {
-        self.highest = self.highest.max(Some(place));
+        self.given(place);
         if self.position(place).is_some_and(|told| told <= position) {
             return;
         }
@@ -28,6 +28,11 @@ impl Fresh {
         if self.steps.len() > MAX {
             self.steps.pop_front();
         }
+    }
+
+    /// A place was given, whatever became of it.
+    pub(super) fn given(&mut self, place: Place) {
+        self.highest = self.highest.max(Some(place));
     }
 
     /// The position of a place that a snapshot does not hold yet, at most.

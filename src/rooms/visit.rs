@@ -1,5 +1,6 @@
 //! What visitors do by themselves: join, ask, enter and leave, over HTTP and gRPC alike.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -11,7 +12,6 @@ use crate::room::snapshot::{Known, Snapshot};
 use crate::room::standing::{Place, Standing, Status};
 use crate::room::state::{Newcomer, Outcome, Subject};
 use crate::room::token::{Claims, Kind};
-use crate::room::{pass, ticket};
 use crate::store::StoreError;
 use crate::telemetry::metrics::label::StoreOp;
 
@@ -76,6 +76,19 @@ pub enum VisitError {
     Signing(#[from] jsonwebtoken::errors::Error),
 }
 
+impl VisitError {
+    /// What the visitor is told: why a store fails is the operator's concern, and stands in the log.
+    pub fn told(&self) -> Cow<'static, str> {
+        match self {
+            Self::Store(StoreError::Unavailable(_)) => {
+                "the room's line cannot be reached for the moment; places are kept, try again".into()
+            }
+            Self::Store(StoreError::TooManyRooms { .. }) => "too many rooms are open; try again later".into(),
+            other => other.to_string().into(),
+        }
+    }
+}
+
 impl Rooms {
     /// Takes a place, or keeps the one held where the policy's `rejoin` says so.
     pub async fn join(&self, room: &Arc<Room>, shown: &Shown) -> Result<Answer, VisitError> {
@@ -85,26 +98,22 @@ impl Rooms {
             let nobody = Place { generation: 0, number: 0 };
             return Ok(Answer::told(nobody, snapshot.not_waiting(nobody, Status::Admitted)));
         }
-        if let Some(pass) = self.valid_pass(room, &snapshot, shown) {
-            return Ok(Answer::told(pass.place(), snapshot.not_waiting(pass.place(), Status::Admitted)));
+        if let Some(answer) = self.inside(room, &snapshot, shown) {
+            return Ok(answer);
         }
         if policy.identity == Identity::Subject && shown.subject.is_none() {
             return Err(VisitError::NoSubject);
         }
         let held = self.verify(Kind::Ticket, &room.name, shown.tickets.iter().map(String::as_str));
         if let Some((held, _)) = held {
-            let answer = match policy.rejoin {
-                Rejoin::Keep => self.show(room, &held, false).await?,
-                Rejoin::Back => {
-                    self.leave(room, held.place(), None).await?;
-                    None
-                }
-            };
-            if let Some(answer) = answer {
+            if policy.rejoin == Rejoin::Back && is_in_line(room.know(&snapshot, held.place())) {
+                self.leave(room, held.place(), None).await?;
+            } else if let Some(answer) = self.show(room, &held, false).await? {
+                // Whoever is inside stays there, whatever `rejoin` says.
                 return Ok(answer);
             }
         }
-        let newcomer = Newcomer { subject: shown.subject, anew: policy.rejoin == Rejoin::Back };
+        let newcomer = Newcomer { subject: subject_for(&policy, shown), anew: policy.rejoin == Rejoin::Back };
         let outcome = self.arrive(room, newcomer).await?;
         let mut answer = self.answer(room, outcome, None).await?;
         answer.is_new = true;
@@ -114,8 +123,8 @@ impl Rooms {
     /// Where the visitor stands. Costs no store call while they wait or are called.
     pub async fn position(&self, room: &Arc<Room>, shown: &Shown) -> Result<Answer, VisitError> {
         let snapshot = self.snapshot_of(room).await?;
-        if let Some(pass) = self.valid_pass(room, &snapshot, shown) {
-            return Ok(Answer::told(pass.place(), snapshot.not_waiting(pass.place(), Status::Admitted)));
+        if let Some(answer) = self.inside(room, &snapshot, shown) {
+            return Ok(answer);
         }
         let held = self.verify(Kind::Ticket, &room.name, shown.tickets.iter().map(String::as_str));
         let (held, _) = held.ok_or(VisitError::NoToken)?;
@@ -130,10 +139,14 @@ impl Rooms {
         let snapshot = self.snapshot_of(room).await?;
         let held = self.verify(Kind::Ticket, &room.name, shown.tickets.iter().map(String::as_str));
         let Some((held, _)) = held else {
-            let pass = self.valid_pass(room, &snapshot, shown).ok_or(VisitError::NoToken)?;
-            return Ok(Answer::told(pass.place(), snapshot.not_waiting(pass.place(), Status::Admitted)));
+            return self.inside(room, &snapshot, shown).ok_or(VisitError::NoToken);
         };
         let outcome = self.present(room, held.place()).await?;
+        if let Outcome::Gone(_) = outcome
+            && let Some(answer) = self.inside(room, &snapshot, shown)
+        {
+            return Ok(answer);
+        }
         let answer = self.answer(room, outcome, Some(&held)).await?;
         match answer.standing.status {
             Status::Admitted => Ok(answer),
@@ -142,24 +155,28 @@ impl Rooms {
         }
     }
 
-    /// Gives up the place of every ticket shown; nothing to give up is no error.
-    pub async fn leave_line(&self, room: &Arc<Room>, shown: &Shown) -> Result<(), VisitError> {
+    /// Gives up the place of every ticket shown; nothing to give up is no error. Whether a ticket held.
+    pub async fn leave_line(&self, room: &Arc<Room>, shown: &Shown) -> Result<bool, VisitError> {
+        let mut any = false;
         for token in &shown.tickets {
             if let Some((held, _)) = self.verify(Kind::Ticket, &room.name, [token.as_str()]) {
+                any = true;
                 self.leave(room, held.place(), None).await?;
             }
         }
-        Ok(())
+        Ok(any)
     }
 
-    /// Ends the session of every pass shown; nothing to end is no error.
-    pub async fn leave_room(&self, room: &Arc<Room>, shown: &Shown) -> Result<(), VisitError> {
+    /// Ends the session of every pass shown; nothing to end is no error. Whether a pass held.
+    pub async fn leave_room(&self, room: &Arc<Room>, shown: &Shown) -> Result<bool, VisitError> {
+        let mut any = false;
         for token in &shown.passes {
             if let Some((pass, _)) = self.verify(Kind::Pass, &room.name, [token.as_str()]) {
+                any = true;
                 self.leave(room, pass.place(), Some(pass.ends_at())).await?;
             }
         }
-        Ok(())
+        Ok(any)
     }
 
     /// Watches a visitor's place; the permit counts the stream as open.
@@ -169,16 +186,18 @@ impl Rooms {
         shown: &Shown,
     ) -> Result<(Watch, OwnedSemaphorePermit), VisitError> {
         let snapshot = self.snapshot_of(room).await?;
-        let held = self.verify(Kind::Ticket, &room.name, shown.tickets.iter().map(String::as_str));
-        let place = match held {
-            Some((held, _)) => held.place(),
-            None => self.valid_pass(room, &snapshot, shown).ok_or(VisitError::NoToken)?.place(),
+        let tickets = shown.tickets.iter().map(String::as_str);
+        let (place, is_inside) = if let Some((pass, _)) = self.valid_pass(room, Some(&snapshot), shown) {
+            (pass.place(), true)
+        } else {
+            let held = self.verify(Kind::Ticket, &room.name, tickets);
+            (held.ok_or(VisitError::NoToken)?.0.place(), false)
         };
         let Ok(permit) = self.streams.clone().try_acquire_owned() else {
             self.metrics.stream_refused();
             return Err(VisitError::TooManyStreams);
         };
-        Ok((Watch::new(room.clone(), place), permit))
+        Ok((Watch::new(room.clone(), place, is_inside), permit))
     }
 
     /// Where a watched place stands now; notes that its visitor is alive. Asks the store only where the
@@ -187,6 +206,9 @@ impl Rooms {
         let room = watch.room();
         let snapshot = self.snapshot_of(room).await?;
         let place = watch.place();
+        if watch.is_inside() {
+            return Ok(snapshot.not_waiting(place, Status::Admitted));
+        }
         match room.know(&snapshot, place) {
             Known::Waiting(position) => {
                 room.hear(place);
@@ -212,10 +234,26 @@ impl Rooms {
         }
     }
 
-    /// The first pass shown that holds and is not void.
-    fn valid_pass(&self, room: &Room, snapshot: &Snapshot, shown: &Shown) -> Option<Claims> {
-        let (claims, _) = self.verify(Kind::Pass, &room.name, shown.passes.iter().map(String::as_str))?;
-        (!snapshot.is_void(claims.place())).then_some(claims)
+    /// The first pass shown that holds and is not void, as far as `snapshot` knows, with its token.
+    ///
+    /// One given back may come along for as long as the client keeps it; it hides no other.
+    pub(super) fn valid_pass<'s>(
+        &self,
+        room: &Room,
+        snapshot: Option<&Snapshot>,
+        shown: &'s Shown,
+    ) -> Option<(Claims, &'s str)> {
+        shown.passes.iter().find_map(|token| {
+            let (claims, token) = self.verify(Kind::Pass, &room.name, [token.as_str()])?;
+            let is_void = snapshot.is_some_and(|snapshot| snapshot.is_void(claims.place()));
+            (!is_void).then_some((claims, token))
+        })
+    }
+
+    /// The answer to whoever shows a pass that holds.
+    fn inside(&self, room: &Room, snapshot: &Snapshot, shown: &Shown) -> Option<Answer> {
+        let (pass, _) = self.valid_pass(room, Some(snapshot), shown)?;
+        Some(Answer::told(pass.place(), snapshot.not_waiting(pass.place(), Status::Admitted)))
     }
 
     /// Shows a held ticket; `None` if its place is gone. `only_look`: a call is told, not taken up.
@@ -240,13 +278,17 @@ impl Rooms {
         let arrive = self.store.arrive(&room.name, &call, std::slice::from_ref(&newcomer));
         let outcomes = self.timed(StoreOp::Arrive, arrive).await?;
         let outcome = one(outcomes)?;
-        if let Outcome::Waiting(place, position) = outcome {
-            room.fresh.lock().note(place, position);
-            room.metrics.arrived(position);
-        }
-        if let Outcome::Admitted(..) = outcome {
-            room.metrics.arrived(0);
-            room.metrics.entered(0);
+        match outcome {
+            Outcome::Waiting(place, position) => {
+                room.fresh.lock().note(place, position);
+                room.metrics.arrived(position);
+            }
+            Outcome::Admitted(place, _) => {
+                room.fresh.lock().given(place);
+                room.metrics.arrived(0);
+                room.metrics.entered(0);
+            }
+            Outcome::Gone(_) => {}
         }
         Ok(outcome)
     }
@@ -263,74 +305,22 @@ impl Rooms {
         self.refresh(room).await?;
         Ok(())
     }
-
-    /// The answer to an outcome, with the tokens that go with it.
-    pub(super) async fn answer(
-        &self,
-        room: &Room,
-        outcome: Outcome,
-        held: Option<&Claims>,
-    ) -> Result<Answer, VisitError> {
-        let snapshot = self.snapshot_of(room).await?;
-        let now = self.now();
-        let mut answer = match outcome {
-            Outcome::Waiting(place, position) => {
-                room.hear(place);
-                Answer::told(place, snapshot.waiting_at(place, position))
-            }
-            Outcome::Admitted(place, until) => {
-                let mut answer = Answer::told(place, snapshot.not_waiting(place, Status::Admitted));
-                answer.pass = Some(self.issue_pass(room, place, until)?);
-                if let Some(held) = held {
-                    let waited = now.saturating_sub(held.issued_at());
-                    room.metrics.entered(waited);
-                }
-                answer
-            }
-            Outcome::Gone(place) => Answer::told(place, snapshot.not_waiting(place, Status::Gone)),
-        };
-        if answer.standing.status == Status::Waiting && held.is_none_or(|held| ticket::is_worn(held, now)) {
-            answer.ticket = Some(self.issue_ticket(room, answer.place)?);
-        }
-        Ok(answer)
-    }
-
-    pub(super) fn issue_pass(
-        &self,
-        room: &Room,
-        place: Place,
-        until: Millis,
-    ) -> Result<Issued, jsonwebtoken::errors::Error> {
-        self.issue(Kind::Pass, &pass::claims(&room.name, place, self.now(), until))
-    }
-
-    fn issue_ticket(&self, room: &Room, place: Place) -> Result<Issued, jsonwebtoken::errors::Error> {
-        self.issue(Kind::Ticket, &ticket::claims(&room.name, place, self.now(), self.options.ticket_ttl))
-    }
-
-    fn issue(&self, kind: Kind, claims: &Claims) -> Result<Issued, jsonwebtoken::errors::Error> {
-        let max_age = claims.exp.saturating_sub(self.now() / 1_000);
-        self.keys.sign(kind, claims).map(|token| Issued { token, max_age })
-    }
-}
-
-impl Answer {
-    /// Where somebody stands, and no tokens.
-    fn told(place: Place, standing: Standing) -> Self {
-        Self { standing, place, ticket: None, pass: None, is_new: false }
-    }
 }
 
 impl Room {
     /// What is known of a place, arrivals since the snapshot included.
     pub(super) fn know(&self, snapshot: &Snapshot, place: Place) -> Known {
-        match snapshot.know(place) {
-            Known::Waiting(position) if snapshot.is_before(place) => {
-                let told = self.fresh.lock().position(place);
-                Known::Waiting(told.map_or(position, |told| told.min(position)))
-            }
-            known => known,
+        let known = snapshot.know(place);
+        let Known::Waiting(position) = known else { return known };
+        if !snapshot.is_before(place) {
+            return known;
         }
+        if let Some(told) = self.fresh.lock().position(place) {
+            return Known::Waiting(told.min(position));
+        }
+        // Settled by a newer snapshot meanwhile, or given elsewhere.
+        let newest = self.snapshot().filter(|newest| !newest.is_before(place));
+        newest.map_or(known, |newest| newest.know(place))
     }
 
     /// Notes that a visitor is alive.
@@ -342,6 +332,15 @@ impl Room {
     pub fn policy(&self) -> Option<Arc<Policy>> {
         self.policy.load_full().or_else(|| self.snapshot().map(|snapshot| snapshot.policy.clone()))
     }
+}
+
+/// Who the newcomer is, as far as it matters: elsewhere a place belongs to whoever holds the ticket.
+pub(super) fn subject_for(policy: &Policy, shown: &Shown) -> Option<Subject> {
+    shown.subject.filter(|_| policy.identity == Identity::Subject)
+}
+
+fn is_in_line(known: Known) -> bool {
+    matches!(known, Known::Waiting(_) | Known::Called)
 }
 
 fn one<T>(answers: Vec<T>) -> Result<T, StoreError> {

@@ -37,21 +37,27 @@ impl Watchers {
 pub struct Watch {
     room: Arc<Room>,
     key: (Place, u64),
+    is_inside: bool,
     notify: Arc<Notify>,
 }
 
 impl Watch {
-    /// Begins to watch a place.
-    pub fn new(room: Arc<Room>, place: Place) -> Self {
+    /// Begins to watch a place; `is_inside`: its visitor has shown a pass for it.
+    pub fn new(room: Arc<Room>, place: Place, is_inside: bool) -> Self {
         let key = (place, room.watchers.last.fetch_add(1, Ordering::Relaxed));
         let notify = Arc::new(Notify::new());
         room.watchers.by_place.lock().insert(key, notify.clone());
-        Self { room, key, notify }
+        Self { room, key, is_inside, notify }
     }
 
     /// Which place.
     pub fn place(&self) -> Place {
         self.key.0
+    }
+
+    /// Whether its visitor has entered already.
+    pub fn is_inside(&self) -> bool {
+        self.is_inside
     }
 
     /// Which room.

@@ -1,0 +1,70 @@
+//! What a visitor's call came to, as an answer with the tokens that go with it.
+
+use super::visit::{Answer, Issued, VisitError};
+use super::{Room, Rooms};
+use crate::room::policy::Millis;
+use crate::room::snapshot::Known;
+use crate::room::standing::{Place, Standing, Status};
+use crate::room::state::Outcome;
+use crate::room::token::{Claims, Kind};
+use crate::room::{pass, ticket};
+
+impl Rooms {
+    /// The answer to an outcome, with the tokens that go with it.
+    pub(super) async fn answer(
+        &self,
+        room: &Room,
+        outcome: Outcome,
+        held: Option<&Claims>,
+    ) -> Result<Answer, VisitError> {
+        let snapshot = self.snapshot_of(room).await?;
+        let now = self.now();
+        let mut answer = match outcome {
+            Outcome::Waiting(place, position) => {
+                room.hear(place);
+                Answer::told(place, snapshot.waiting_at(place, position))
+            }
+            Outcome::Admitted(place, until) => {
+                let mut answer = Answer::told(place, snapshot.not_waiting(place, Status::Admitted));
+                answer.pass = Some(self.issue_pass(room, place, until)?);
+                // Whoever shows the ticket again from inside is no further admission.
+                let is_new = room.know(&snapshot, place) != Known::Gone;
+                if let Some(held) = held.filter(|_| is_new) {
+                    let waited = now.saturating_sub(held.issued_at());
+                    room.metrics.entered(waited);
+                }
+                answer
+            }
+            Outcome::Gone(place) => Answer::told(place, snapshot.not_waiting(place, Status::Gone)),
+        };
+        if answer.standing.status == Status::Waiting && held.is_none_or(|held| ticket::is_worn(held, now)) {
+            answer.ticket = Some(self.issue_ticket(room, answer.place)?);
+        }
+        Ok(answer)
+    }
+
+    pub(super) fn issue_pass(
+        &self,
+        room: &Room,
+        place: Place,
+        until: Millis,
+    ) -> Result<Issued, jsonwebtoken::errors::Error> {
+        self.issue(Kind::Pass, &pass::claims(&room.name, place, self.now(), until))
+    }
+
+    fn issue_ticket(&self, room: &Room, place: Place) -> Result<Issued, jsonwebtoken::errors::Error> {
+        self.issue(Kind::Ticket, &ticket::claims(&room.name, place, self.now(), self.options.ticket_ttl))
+    }
+
+    fn issue(&self, kind: Kind, claims: &Claims) -> Result<Issued, jsonwebtoken::errors::Error> {
+        let max_age = claims.exp.saturating_sub(self.now() / 1_000);
+        self.keys.sign(kind, claims).map(|token| Issued { token, max_age })
+    }
+}
+
+impl Answer {
+    /// Where somebody stands, and no tokens.
+    pub(super) fn told(place: Place, standing: Standing) -> Self {
+        Self { standing, place, ticket: None, pass: None, is_new: false }
+    }
+}

@@ -1,0 +1,61 @@
+//! Limits that others took the place of: if they come back soon, two sources state different ones for a room.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::room::policy::{Millis, Policy};
+
+/// How soon the limits before must be stated again to count as a conflict and not as a change, in milliseconds.
+const SOON_MS: Millis = 60_000;
+
+/// The most limits remembered for a room. More than that within [`SOON_MS`] are a conflict, whatever they are.
+const MAX: usize = 8;
+
+/// The limits a room had before those it has, and when they were last in force.
+#[derive(Debug, Default)]
+pub(super) struct Replaced {
+    lately: VecDeque<(Arc<Policy>, Millis)>,
+}
+
+impl Replaced {
+    /// Limits have changed from `old` to `new`; `true` if that is one source against another.
+    pub(super) fn change(&mut self, old: &Arc<Policy>, new: &Policy, now: Millis) -> bool {
+        self.lately.retain(|(policy, at)| now.saturating_sub(*at) < SOON_MS && policy != old);
+        let takes_turns = self.lately.len() == MAX || self.lately.iter().any(|(policy, _)| **policy == *new);
+        if self.lately.len() == MAX {
+            self.lately.pop_front();
+        }
+        self.lately.push_back((old.clone(), now));
+        takes_turns
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(capacity: usize) -> Arc<Policy> {
+        let capacity = capacity.to_string();
+        Arc::new(Policy::parse([("room", "shop"), ("capacity", capacity.as_str())]).unwrap())
+    }
+
+    #[test]
+    fn limits_that_come_back_soon_are_a_conflict() {
+        let (one, other) = (policy(1), policy(2));
+        let mut replaced = Replaced::default();
+        assert!(!replaced.change(&one, &other, 0), "a change");
+        assert!(replaced.change(&other, &one, 1_000));
+        assert!(replaced.change(&one, &other, 2_000));
+        assert!(!replaced.change(&other, &one, 2_000 + SOON_MS), "taken back later on: a change");
+    }
+
+    #[test]
+    fn many_sources_in_turn_are_a_conflict_too_and_memory_stays_small() {
+        let policies: Vec<_> = (0..20).map(policy).collect();
+        let mut replaced = Replaced::default();
+        let turns = (0..100).map(|turn| (&policies[turn % 20], &policies[(turn + 1) % 20]));
+        let conflicts = turns.filter(|(old, new)| replaced.change(old, new, 5)).count();
+        assert_eq!(conflicts, 100 - MAX);
+        assert_eq!(replaced.lately.len(), MAX);
+    }
+}
