@@ -241,6 +241,13 @@ impl State {
         self.current().next()
     }
 
+    /// What a tick may change that is worth keeping: next, head and floor, how many wait, are called and are inside,
+    /// and the limits.
+    pub fn shape(&self) -> (Hints, [u64; 3], Arc<Policy>) {
+        let waiting = self.lines.iter().map(|line| line.waiting().count()).sum();
+        (self.hints(), [waiting, self.outstanding(), self.sessions.count()], self.in_force.clone())
+    }
+
     /// The limits in force.
     pub fn in_force(&self) -> &Arc<Policy> {
         &self.in_force

@@ -204,6 +204,10 @@ impl Auditor {
 
     /// A pass was shown to be prolonged, and answered.
     pub(crate) fn touched(&mut self, place: Place, answer: Option<Millis>) -> Audit {
+        if let Some(visitor) = self.visitors.get_mut(&place).filter(|_| answer.is_some()) {
+            // Whoever has shown a pass was inside: no place in line is owed to them any more.
+            visitor.owed_until = 0;
+        }
         self.passes.touch(place, answer, self.now, &self.policy)
     }
 
