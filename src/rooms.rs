@@ -211,13 +211,14 @@ impl Rooms {
         };
         self.metrics.store_call_took(operation, begun.elapsed());
         match &result {
-            Ok(_) => self.outage.answered(self.now()),
+            Ok(_) if self.outage.answered(self.now()) => tracing::info!("the store is back"),
             Err(error) => {
                 self.metrics.store_call_failed(operation, error.into());
-                if matches!(error, StoreError::Unavailable(_)) {
-                    self.outage.failed(error, self.now());
+                if matches!(error, StoreError::Unavailable(_)) && self.outage.failed(self.now()) {
+                    tracing::error!(%error, "the store is out");
                 }
             }
+            Ok(_) => {}
         }
         result
     }

@@ -1,9 +1,8 @@
-//! Whether the store is out: one log line when it goes and one when it is back, however often calls fail between.
+//! Whether the store is out: when that begins and ends, for one log line each, however often calls fail between.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::room::policy::Millis;
-use crate::store::StoreError;
 
 /// How long no call may have failed before the store counts as back, in milliseconds.
 ///
@@ -18,20 +17,32 @@ pub(super) struct Outage {
 }
 
 impl Outage {
-    /// A call was not answered.
-    pub(super) fn failed(&self, error: &StoreError, now: Millis) {
-        if self.failed_at.swap(now.max(1), Ordering::Relaxed) == 0 {
-            tracing::error!(%error, "the store is out");
-        }
+    /// A call was not answered; `true` if the outage begins with it.
+    pub(super) fn failed(&self, now: Millis) -> bool {
+        self.failed_at.swap(now.max(1), Ordering::Relaxed) == 0
     }
 
-    /// A call was answered.
-    pub(super) fn answered(&self, now: Millis) {
+    /// A call was answered; `true` if an outage ends with it.
+    pub(super) fn answered(&self, now: Millis) -> bool {
         let failed_at = self.failed_at.load(Ordering::Relaxed);
         let calm = failed_at > 0 && now.saturating_sub(failed_at) >= CALM_MS;
         let relaxed = Ordering::Relaxed;
-        if calm && self.failed_at.compare_exchange(failed_at, 0, relaxed, relaxed).is_ok() {
-            tracing::info!("the store is back");
-        }
+        calm && self.failed_at.compare_exchange(failed_at, 0, relaxed, relaxed).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_answers_some_calls_and_not_others_is_one_outage() {
+        let outage = Outage::default();
+        assert!(!outage.answered(1_000), "there was none");
+        let turns = (0..100).map(|step| (outage.failed(2_000 + step), outage.answered(2_000 + step)));
+        assert_eq!(turns.filter(|turn| *turn == (true, false)).count(), 1);
+        assert!(!outage.failed(3_000) && !outage.answered(3_000 + CALM_MS - 1));
+        assert!(outage.answered(3_000 + CALM_MS) && !outage.answered(3_000 + CALM_MS));
+        assert!(outage.failed(20_000), "the next one is another");
     }
 }

@@ -1,0 +1,18 @@
+//! What the parts below the interfaces do: one suite of behaviours for every store, and the seams above it, each
+//! driven directly.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)] // A failed unwrap is a failed test, in its subroutines too.
+
+mod checkpoint;
+mod crowd;
+mod gate;
+mod grpc;
+mod http;
+mod memory;
+mod outage;
+mod policies;
+mod probe;
+mod store;
+mod streams;
+mod visits;
+mod world;

@@ -1,0 +1,151 @@
+//! A store that is watched, and that fails or hangs when told to.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anteroom::clock::Clock;
+use anteroom::room::name::RoomName;
+use anteroom::room::policy::Millis;
+use anteroom::room::snapshot::Snapshot;
+use anteroom::room::standing::Place;
+use anteroom::room::state::{Beats, Call, Control, Hints, Newcomer, Outcome};
+use anteroom::store::memory::MemoryStore;
+use anteroom::store::{Store, StoreError};
+use async_trait::async_trait;
+use parking_lot::Mutex;
+
+/// How the store behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mood {
+    Well,
+    Fails,
+    Hangs,
+    /// A full disk: arrivals fail, the rest goes well.
+    Full,
+}
+
+/// An embedded store behind a counter and a switch.
+pub(crate) struct Probe {
+    store: MemoryStore,
+    mood: Mutex<Mood>,
+    observed: AtomicU64,
+    others: AtomicU64,
+    /// Who was reported as heard of, by the last tick that went well.
+    beats: Mutex<Vec<u64>>,
+    hints: Mutex<Hints>,
+}
+
+impl Probe {
+    pub(crate) fn new(clock: Clock) -> Arc<Self> {
+        Arc::new(Self {
+            store: MemoryStore::new(clock, 1_000),
+            mood: Mutex::new(Mood::Well),
+            observed: AtomicU64::new(0),
+            others: AtomicU64::new(0),
+            beats: Mutex::default(),
+            hints: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn set(&self, mood: Mood) {
+        *self.mood.lock() = mood;
+    }
+
+    /// Ticks so far.
+    pub(crate) fn observed(&self) -> u64 {
+        self.observed.load(Ordering::SeqCst)
+    }
+
+    /// Calls so far, ticks left out.
+    pub(crate) fn others(&self) -> u64 {
+        self.others.load(Ordering::SeqCst)
+    }
+
+    /// The numbers up to 1,000 that the last tick reported as heard of.
+    pub(crate) fn beats(&self) -> Vec<u64> {
+        self.beats.lock().clone()
+    }
+
+    /// The hints of the last call.
+    pub(crate) fn hints(&self) -> Hints {
+        *self.hints.lock()
+    }
+
+    async fn called(&self, counter: &AtomicU64, call: &Call, arrival: bool) -> Result<(), StoreError> {
+        counter.fetch_add(1, Ordering::SeqCst);
+        *self.hints.lock() = call.hints;
+        let mood = *self.mood.lock();
+        match mood {
+            Mood::Full if !arrival => Ok(()),
+            Mood::Well => Ok(()),
+            Mood::Fails | Mood::Full => Err(StoreError::Unavailable("secret-host: refused".to_owned())),
+            Mood::Hangs => pending().await,
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Probe {
+    async fn arrive(
+        &self,
+        room: &RoomName,
+        call: &Call,
+        newcomers: &[Newcomer],
+    ) -> Result<Vec<Outcome>, StoreError> {
+        self.called(&self.others, call, true).await?;
+        self.store.arrive(room, call, newcomers).await
+    }
+
+    async fn observe(
+        &self,
+        room: &RoomName,
+        call: &Call,
+        beats: &Beats,
+        known: Option<&Snapshot>,
+    ) -> Result<Snapshot, StoreError> {
+        self.called(&self.observed, call, false).await?;
+        let numbers = beats.iter().flat_map(|(_, bits)| (1..1_000).filter(|number| bits.contains(*number)));
+        *self.beats.lock() = numbers.collect();
+        self.store.observe(room, call, beats, known).await
+    }
+
+    async fn enter(
+        &self,
+        room: &RoomName,
+        call: &Call,
+        places: &[Place],
+    ) -> Result<Vec<Outcome>, StoreError> {
+        self.called(&self.others, call, false).await?;
+        self.store.enter(room, call, places).await
+    }
+
+    async fn touch(
+        &self,
+        room: &RoomName,
+        call: &Call,
+        passes: &[(Place, Millis)],
+    ) -> Result<Vec<Option<Millis>>, StoreError> {
+        self.called(&self.others, call, false).await?;
+        self.store.touch(room, call, passes).await
+    }
+
+    async fn leave(
+        &self,
+        room: &RoomName,
+        call: &Call,
+        places: &[(Place, Option<Millis>)],
+    ) -> Result<Vec<bool>, StoreError> {
+        self.called(&self.others, call, false).await?;
+        self.store.leave(room, call, places).await
+    }
+
+    async fn control(&self, room: &RoomName, call: &Call, control: Control) -> Result<(), StoreError> {
+        self.called(&self.others, call, false).await?;
+        self.store.control(room, call, control).await
+    }
+
+    async fn ready(&self) -> Result<(), StoreError> {
+        self.store.ready().await
+    }
+}

@@ -1,0 +1,133 @@
+//! A small world to test in: rooms over a watched store, with keys, metrics and a way to end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anteroom::authz::limits::LimitsReader;
+use anteroom::authz::{Gate, GateParts};
+use anteroom::clock::Clock;
+use anteroom::cookie::CookiePolicy;
+use anteroom::drain::Tasks;
+use anteroom::page::Page;
+use anteroom::position::{Cadence, Desk};
+use anteroom::room::decision::Verdict;
+use anteroom::room::token::{Key, KeyRing, Material};
+use anteroom::rooms::visit::{Answer, Shown};
+use anteroom::rooms::{Options, Room, Rooms};
+use anteroom::routes::Routes;
+use anteroom::telemetry::metrics::Metrics;
+use anteroom::telemetry::trace::Tracer;
+
+use crate::policies::policy;
+use crate::probe::Probe;
+
+/// How long the tests' store calls may take.
+pub(crate) const STORE_BUDGET: Duration = Duration::from_millis(20);
+/// How long the tests' Checks may take.
+pub(crate) const CHECK_BUDGET: Duration = Duration::from_millis(60);
+/// How often the tests' rooms are ticked.
+pub(crate) const TICK: Duration = Duration::from_millis(200);
+
+/// Rooms over a watched store.
+pub(crate) struct World {
+    pub(crate) rooms: Arc<Rooms>,
+    pub(crate) probe: Arc<Probe>,
+    pub(crate) metrics: Arc<Metrics>,
+    tasks: Tasks,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// A world whose options are changed before it begins.
+    pub(crate) fn with(change: impl FnOnce(&mut Options)) -> Self {
+        let mut options = Options {
+            tick: TICK,
+            store_budget: STORE_BUDGET,
+            ticket_ttl: 3_600_000,
+            max_rooms: 100,
+            max_streams: 100,
+        };
+        change(&mut options);
+        let clock = Clock::system();
+        let probe = Probe::new(clock);
+        let metrics = Arc::new(Metrics::new(options.max_rooms));
+        let rooms = Arc::new(Rooms::new(options, probe.clone(), ring(), clock, metrics.clone()));
+        Self { rooms, probe, metrics, tasks: Tasks::new() }
+    }
+
+    /// Ticks the rooms from now on.
+    pub(crate) fn run(&mut self) {
+        let (rooms, closing) = (self.rooms.clone(), self.tasks.shutdown().closing());
+        self.tasks.spawn("feed", async move {
+            rooms.feed(closing).await;
+            Ok::<_, std::io::Error>(())
+        });
+    }
+
+    pub(crate) fn room(&self, words: &str) -> Arc<Room> {
+        self.rooms.room_with(&policy(words)).unwrap()
+    }
+
+    pub(crate) fn desk(&self) -> Desk {
+        Desk {
+            rooms: self.rooms.clone(),
+            cookies: CookiePolicy { secure: true, domain: None },
+            cadence: Cadence { interval: Duration::from_secs(10), heartbeat: Duration::from_secs(30) },
+            shutdown: self.tasks.shutdown(),
+        }
+    }
+
+    pub(crate) fn gate(&self, max_checks: usize) -> Gate {
+        Gate::new(GateParts {
+            rooms: self.rooms.clone(),
+            limits: LimitsReader::new(Arc::new(Routes::new(Vec::new()))),
+            cookies: CookiePolicy { secure: true, domain: None },
+            page: Page::builtin(),
+            tracer: Tracer::off(),
+            budget: CHECK_BUDGET,
+            max_checks,
+        })
+    }
+
+    /// The value of a metric, by its name and labels as they stand in the text; 0 where there is none.
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        let text = self.metrics.encode().unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    pub(crate) async fn check(&self, words: &str, shown: &Shown) -> Verdict {
+        self.rooms.check(&policy(words), false, shown).await
+    }
+}
+
+/// The keys of every world, so that tokens of one hold in another.
+pub(crate) fn ring() -> KeyRing {
+    let ed25519 = include_str!("../data/ed25519.pem").to_owned();
+    KeyRing::new(&[
+        Key { kid: "test".into(), material: Material::Hs256(vec![7; 32]) },
+        Key { kid: "backend".into(), material: Material::EdDsa(ed25519) },
+    ])
+    .unwrap()
+}
+
+pub(crate) fn ticket(token: &str) -> Shown {
+    Shown { tickets: vec![token.to_owned()], ..Shown::default() }
+}
+
+pub(crate) fn pass(token: &str) -> Shown {
+    Shown { passes: vec![token.to_owned()], ..Shown::default() }
+}
+
+/// The ticket an answer brings.
+pub(crate) fn ticket_of(answer: &Answer) -> Shown {
+    ticket(&answer.ticket.as_ref().expect("a ticket").token)
+}
+
+/// The pass an answer brings.
+pub(crate) fn pass_of(answer: &Answer) -> Shown {
+    pass(&answer.pass.as_ref().expect("a pass").token)
+}
