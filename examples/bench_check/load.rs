@@ -11,6 +11,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use crate::cpu;
+
 /// What is asked, where, and what a right answer is.
 pub(crate) struct Target {
     /// For the report.
@@ -48,6 +50,17 @@ pub(crate) struct Round {
     /// Answers per second.
     pub(crate) rate: f64,
     pub(crate) latencies: Latencies,
+    /// CPU time of the servers' threads for each answer; `None` where the system does not tell.
+    pub(crate) cpu: Option<Duration>,
+}
+
+/// What one asker came to.
+#[derive(Default)]
+struct Asked {
+    /// Of the answers that count.
+    latencies: Latencies,
+    /// All answers, those of the warm-up included.
+    answers: u32,
 }
 
 /// Why a round cannot count.
@@ -72,6 +85,7 @@ pub(crate) async fn round(target: &Target, load: Load) -> Result<Round, RoundErr
     for _ in 0..load.connections {
         senders.push(connect(target, &mut connections).await?);
     }
+    let cpu_before = cpu::used();
     let from = Instant::now() + load.warm_up;
     let until = from + load.length;
     for sender in senders {
@@ -80,11 +94,15 @@ pub(crate) async fn round(target: &Target, load: Load) -> Result<Round, RoundErr
             askers.spawn(asker.ask(target.request.clone(), from, until));
         }
     }
-    let mut latencies = Latencies::default();
+    let mut sum = Asked::default();
     while let Some(asked) = askers.join_next().await {
-        latencies.add(&asked.map_err(|error| RoundError::Lost { name, error })??);
+        let asked = asked.map_err(|error| RoundError::Lost { name, error })??;
+        sum.latencies.add(&asked.latencies);
+        sum.answers += asked.answers;
     }
-    Ok(Round { rate: latencies.count() as f64 / load.length.as_secs_f64(), latencies })
+    let cpu = cpu::used().zip(cpu_before).map(|(after, before)| (after - before) / sum.answers.max(1));
+    let rate = sum.latencies.count() as f64 / load.length.as_secs_f64();
+    Ok(Round { rate, latencies: sum.latencies, cpu })
 }
 
 async fn connect(
@@ -117,9 +135,9 @@ impl Asker {
         request: Request<Full<Bytes>>,
         from: Instant,
         until: Instant,
-    ) -> Result<Latencies, RoundError> {
+    ) -> Result<Asked, RoundError> {
         let name = self.name;
-        let mut latencies = Latencies::default();
+        let mut asked = Asked::default();
         let mut known: Option<Bytes> = None;
         let mut begun = Instant::now();
         loop {
@@ -133,11 +151,12 @@ impl Asker {
                 (self.check)(&answer).map_err(|why| RoundError::Wrong { name, why })?;
                 known = Some(answer.body);
             }
+            asked.answers += 1;
             if ended >= until {
-                return Ok(latencies);
+                return Ok(asked);
             }
             if ended >= from {
-                latencies.note(ended - begun);
+                asked.latencies.note(ended - begun);
             }
             begun = ended;
         }

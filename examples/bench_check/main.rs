@@ -3,6 +3,7 @@
 //! Three servers run on threads of their own and are asked in turn, one at a time: the real `ext_authz` service, a no-op
 //! one with the official messages, and the client API. There is no pass or fail by time; a wrong answer fails the run.
 
+mod cpu;
 mod load;
 mod question;
 mod report;

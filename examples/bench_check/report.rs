@@ -49,6 +49,12 @@ impl Figures {
         Spread::of(self.rounds.iter().map(|round| round.rate).collect())
     }
 
+    /// Microseconds of the servers' CPU for a request; `None` where the system does not tell.
+    fn cpu(&self) -> Option<Spread> {
+        let micros = self.rounds.iter().map(|round| Some(round.cpu?.as_secs_f64() * 1e6));
+        micros.collect::<Option<Vec<_>>>().map(Spread::of)
+    }
+
     fn latencies(&self) -> Latencies {
         let mut all = Latencies::default();
         self.rounds.iter().for_each(|round| all.add(&round.latencies));
@@ -58,10 +64,19 @@ impl Figures {
 
 impl Report {
     /// Check over no-op, round by round: what slows the machine for a while slows both.
-    fn ratio(&self) -> Option<Spread> {
+    fn ratio(&self, of: impl Fn(&Round) -> Option<f64>) -> Option<Spread> {
         let [check, noop, ..] = &self.figures[..] else { return None };
         let pairs = check.rounds.iter().zip(&noop.rounds);
-        Some(Spread::of(pairs.map(|(check, noop)| check.rate / noop.rate).collect()))
+        let ratios: Option<Vec<f64>> = pairs.map(|(check, noop)| Some(of(check)? / of(noop)?)).collect();
+        ratios.map(Spread::of)
+    }
+
+    fn rate_ratio(&self) -> Option<Spread> {
+        self.ratio(|round| Some(round.rate))
+    }
+
+    fn cpu_ratio(&self) -> Option<Spread> {
+        self.ratio(|round| round.cpu.map(|cpu| cpu.as_secs_f64()))
     }
 
     fn answers(&self) -> u64 {
@@ -74,13 +89,15 @@ impl Report {
             json!({
                 "name": figures.name,
                 "requests_per_second": figures.rates().json(),
+                "server_cpu_us": figures.cpu().map(Spread::json),
                 "latency_us": quantiles(&figures.latencies()),
                 "one_at_a_time_us": quantiles(&figures.alone.latencies),
             })
         });
         json!({
             "servers": servers.collect::<Vec<_>>(),
-            "check_to_noop": self.ratio().map(Spread::json),
+            "check_to_noop_requests": self.rate_ratio().map(Spread::json),
+            "check_to_noop_cpu": self.cpu_ratio().map(Spread::json),
             "answers": self.answers(),
             "connections": self.load.connections,
             "in_flight_per_connection": self.load.streams,
@@ -94,40 +111,44 @@ impl Report {
     pub(crate) fn table(&self, out: &mut impl Write) -> io::Result<()> {
         let Load { connections, streams, length, .. } = self.load;
         let rounds = self.figures.first().map_or(0, |figures| figures.rounds.len());
-        let threads = self.server_threads;
-        let plural = if threads == 1 { "" } else { "s" };
+        let (seconds, threads) = (length.as_secs(), self.server_threads);
         writeln!(
             out,
-            "{rounds} rounds of {} s each, in turn; {connections} connections × {streams} in flight;",
-            length.as_secs()
+            "{rounds} rounds of {seconds} s for each, in turn; {connections} connections × {streams} requests in flight;"
         )?;
-        writeln!(out, "{threads} server thread{plural}, 1 client thread\n")?;
-        writeln!(
+        writeln!(out, "{threads} server thread{}, 1 client thread\n", if threads == 1 { "" } else { "s" })?;
+        row(
             out,
-            "{:<22} {:>10} {:>19}  {:>17}  {:>17}",
-            "", "requests/s", "lowest … highest", "full load p50/p99", "alone p50/p99"
+            ["", "requests/s", "lowest … highest", "CPU each", "full load p50 / p99", "alone p50 / p99"],
         )?;
         for figures in &self.figures {
             let rates = figures.rates();
-            writeln!(
-                out,
-                "{:<22} {:>10} {:>19}  {:>17}  {:>17}",
+            let cells = [
                 figures.name,
-                grouped(rates.median),
-                format!("{} … {}", grouped(rates.low), grouped(rates.high)),
-                p50_p99(&figures.latencies()),
-                p50_p99(&figures.alone.latencies),
-            )?;
+                &grouped(rates.median),
+                &format!("{} … {}", grouped(rates.low), grouped(rates.high)),
+                &figures.cpu().map_or("not known".to_owned(), |cpu| format!("{:.1} µs", cpu.median)),
+                &p50_p99(&figures.latencies()),
+                &p50_p99(&figures.alone.latencies),
+            ];
+            row(out, cells)?;
         }
-        if let Some(Spread { low, median, high }) = self.ratio() {
-            writeln!(out, "\nCheck : no-op = {median:.2} (by round {low:.2} … {high:.2})")?;
+        writeln!(out)?;
+        for (what, ratio) in [("requests/s", self.rate_ratio()), ("the server's CPU", self.cpu_ratio())] {
+            if let Some(Spread { low, median, high }) = ratio {
+                writeln!(out, "Check : no-op in {what} = {median:.2} (by round {low:.2} … {high:.2})")?;
+            }
         }
+        let answers = grouped(self.answers() as f64);
         writeln!(
             out,
-            "All {} answers were right. There is no pass or fail here: the figures are this machine's, at this time.",
-            grouped(self.answers() as f64)
+            "\nAll {answers} answers were right. No pass or fail here: the figures are this machine's, now."
         )
     }
+}
+
+fn row(out: &mut impl Write, [name, rate, spread, cpu, full, alone]: [&str; 6]) -> io::Result<()> {
+    writeln!(out, "{name:<21} {rate:>10} {spread:>20} {cpu:>9} {full:>20} {alone:>18}")
 }
 
 fn quantiles(latencies: &Latencies) -> Value {

@@ -38,6 +38,7 @@ use prost::Message as _;
 use tokio::runtime::Runtime;
 use tonic::server::NamedService;
 
+use crate::cpu;
 use crate::load::{Answer, Target};
 use crate::question;
 
@@ -58,7 +59,7 @@ impl Servers {
     pub(crate) fn start(threads: usize) -> Result<Self, Box<dyn Error>> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
-            .thread_name("server")
+            .thread_name(cpu::SERVER_THREAD)
             .enable_all()
             .build()?;
         let tasks = Tasks::new();
