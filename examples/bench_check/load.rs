@@ -100,7 +100,8 @@ pub(crate) async fn round(target: &Target, load: Load) -> Result<Round, RoundErr
         sum.latencies.add(&asked.latencies);
         sum.answers += asked.answers;
     }
-    let cpu = cpu::used().zip(cpu_before).map(|(after, before)| (after - before) / sum.answers.max(1));
+    let cpu =
+        cpu::used().zip(cpu_before).map(|(after, before)| after.saturating_sub(before) / sum.answers.max(1));
     let rate = sum.latencies.count() as f64 / load.length.as_secs_f64();
     Ok(Round { rate, latencies: sum.latencies, cpu })
 }
@@ -179,11 +180,12 @@ pub(crate) struct Latencies {
 
 /// Buckets for each doubling.
 const STEPS: u64 = 32;
+/// 58 doublings above the two rows of those below 64 ns: every number of 64 bits has its bucket.
+const BUCKETS: usize = 60 * 32;
 
 impl Default for Latencies {
     fn default() -> Self {
-        // Nanoseconds have 64 bits; the lowest five need no doubling.
-        Self { buckets: vec![0; 60 * STEPS as usize] }
+        Self { buckets: vec![0; BUCKETS] }
     }
 }
 

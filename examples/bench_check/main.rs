@@ -89,9 +89,9 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let report = Report { figures, load: crowd, server_threads: arguments.server_threads };
     let mut out = std::io::stdout().lock();
     if arguments.json {
-        writeln!(out, "{:#}", report.json())?
+        writeln!(out, "{:#}", report.json())?;
     } else {
-        report.table(&mut out)?
+        report.table(&mut out)?;
     }
     Ok(())
 }

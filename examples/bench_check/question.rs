@@ -32,7 +32,10 @@ pub(crate) fn framed(pass: &str) -> Bytes {
 }
 
 fn question(pass: &str) -> CheckRequest {
-    let cookie = format!("session=5b1d7c0e9a; theme=dark; anteroom_pass_shop={pass}; consent=yes");
+    let cookie = format!(
+        "_ga=GA1.1.1740923561.1763640000; _ga_4KQX8T2M7Z=GS2.1.s1763640000$o3$g1$t1763641200; theme=dark; \
+         session=9f1c2e7ab4d84c0fb6d1a6a3e6c8d5f0b7a9; anteroom_pass_shop={pass}; consent=necessary"
+    );
     let headers = [
         (":authority", "shop.example.com"),
         (":method", "GET"),

@@ -251,7 +251,7 @@ fn is_admitted(answer: &Answer) -> Result<(), String> {
 }
 
 fn ok_response(answer: &Answer) -> Result<official::OkHttpResponse, String> {
-    let grpc_status = answer.trailers.get("grpc-status").map(|status| status.as_bytes());
+    let grpc_status = answer.trailers.get("grpc-status").map(http::HeaderValue::as_bytes);
     if answer.status != StatusCode::OK || grpc_status != Some(b"0") {
         return Err(format!("HTTP {}, trailers {:?}", answer.status, answer.trailers));
     }
@@ -273,5 +273,32 @@ fn is_waiting(answer: &Answer) -> Result<(), String> {
         Ok(())
     } else {
         Err(format!("HTTP {}, {told}: it should wait at position {position}", answer.status))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::*;
+
+    fn answer(told: &official::CheckResponse, grpc_status: &'static str) -> Answer {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", http::HeaderValue::from_static(grpc_status));
+        let body = [&[0; 5][..], &told.encode_to_vec()].concat().into();
+        Answer { status: StatusCode::OK, trailers, body }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_not_right_fails_the_run() {
+        let yes =
+            Noop.check(tonic::Request::new(official::CheckRequest::default())).await.unwrap().into_inner();
+        assert_eq!(is_ok(&answer(&yes, "0")), Ok(()));
+        assert!(is_ok(&answer(&yes, "13")).is_err());
+        assert!(is_admitted(&answer(&yes, "0")).is_err(), "let through, but by nobody's room");
+        let denied = HttpResponse::DeniedResponse(official::DeniedHttpResponse::default());
+        let no = official::CheckResponse { http_response: Some(denied), ..Default::default() };
+        assert!(is_ok(&answer(&no, "0")).is_err());
+        assert!(is_waiting(&answer(&yes, "0")).is_err());
     }
 }
