@@ -68,7 +68,8 @@ pub fn quota(policy: &Policy, credits: &Credits, sessions: u64, called: u64) -> 
         // Whoever still waits is to hear that they need not any more.
         return MAX_CALLS_PER_TICK;
     }
-    let by_rate = policy.rate.map_or(u64::MAX, |_| credits.whole());
+    // At rate 0 nobody is called, whatever the bucket held when that was said.
+    let by_rate = policy.rate.map_or(u64::MAX, |rate| if rate.count == 0 { 0 } else { credits.whole() });
     let by_capacity = policy
         .capacity
         .map_or(u64::MAX, |capacity| u64::from(capacity).saturating_sub(sessions).saturating_sub(called));
@@ -135,6 +136,8 @@ mod tests {
         assert_eq!(quota(&rate, &Credits::full(&rate, 0), 500, 500), 10);
         let capacity = policy(&[("capacity", "3")]);
         assert_eq!(quota(&capacity, &Credits::full(&capacity, 0), 2, 5), 0);
+        let still = policy(&[("rate", "0/s"), ("burst", "5")]);
+        assert_eq!(quota(&still, &Credits::full(&still, 0), 0, 0), 0);
         let off = policy(&[("capacity", "0"), ("mode", "off")]);
         assert_eq!(quota(&off, &Credits::empty(0), 5, 5), MAX_CALLS_PER_TICK);
         let closed = policy(&[("capacity", "0")]);

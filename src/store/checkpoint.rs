@@ -119,7 +119,8 @@ impl Checkpoint {
     }
 }
 
-fn read(path: &Path, bytes: &[u8]) -> Result<Image, CheckpointError> {
+/// Reads what a room's file holds; `path` is for messages.
+pub fn read(path: &Path, bytes: &[u8]) -> Result<Image, CheckpointError> {
     let damaged = |error| CheckpointError::Damaged { path: path.to_owned(), error };
     // The form first: what another one holds may not even parse.
     let Versioned { version, .. } =
