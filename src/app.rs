@@ -22,7 +22,6 @@ use crate::config::settings::{Role, Settings, StoreChoice};
 use crate::cookie::CookiePolicy;
 use crate::drain::{DrainError, DrainTimes, Phase, Shutdown, Tasks};
 use crate::listen::{BindError, Bound, Limits, Listen, incoming, serve_http};
-use crate::page::{Page, PageError};
 use crate::pb;
 use crate::pb::anteroom::v1::waiting_room_server::WaitingRoomServer;
 use crate::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
@@ -38,6 +37,8 @@ use crate::telemetry::trace::{TraceError, Tracer};
 
 /// How often the embedded store writes its checkpoint: what a crash loses comes back with the tickets.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(250);
+/// The most rooms with metrics of their own, at some 45 series each; the others share one.
+const MAX_ROOMS_MEASURED: usize = 1_000;
 /// From readiness off to closing: what a balancer needs to notice. Part of `--drain`.
 const LEAD: Duration = Duration::from_secs(2);
 
@@ -60,14 +61,6 @@ pub enum AppError {
         path: PathBuf,
         /// What is wrong with it, and what would be right.
         why: String,
-    },
-    /// The page template.
-    #[error("--page: {path}: {error}")]
-    Page {
-        /// The template.
-        path: PathBuf,
-        /// What is wrong with it.
-        error: PageError,
     },
     /// A file.
     #[error("{path}: {error}")]
@@ -100,12 +93,11 @@ pub async fn run(
     let readiness = Readiness::new(tasks.shutdown());
     let starting = readiness.condition("start", "not all listeners are up yet");
     let clock = Clock::system();
-    let metrics = Arc::new(Metrics::new(settings.max_rooms));
+    let metrics = Arc::new(Metrics::new(settings.max_rooms.min(MAX_ROOMS_MEASURED)));
     let tracer = match &settings.otlp_endpoint {
         Some(endpoint) => Tracer::to(endpoint)?,
         None => Tracer::off(),
     };
-    let page = load_page(&settings)?;
     let StoreChoice::Memory { state_dir } = &settings.store;
     let store = Arc::new(match state_dir {
         Some(dir) => MemoryStore::open(clock, settings.max_rooms, Checkpoint::open(dir)?)?,
@@ -125,7 +117,7 @@ pub async fn run(
         // So that the client API knows the rooms of the file before the first Check.
         rooms.room_with(policy)?;
     }
-    let wiring = Wiring { settings: &settings, metrics, readiness, rooms, page, tracer: tracer.clone() };
+    let wiring = Wiring { settings: &settings, metrics, readiness, rooms, tracer: tracer.clone() };
     wiring.listen(&mut tasks).await?;
     tasks.spawn("feed", {
         let (rooms, closing) = (wiring.rooms.clone(), tasks.shutdown().closing());
@@ -148,12 +140,6 @@ pub async fn run(
     }
     info!("ended");
     Ok(drained?)
-}
-
-fn load_page(settings: &Settings) -> Result<Page, AppError> {
-    let Some(path) = &settings.page else { return Ok(Page::builtin()) };
-    let text = std::fs::read_to_string(path).map_err(|error| AppError::File { path: path.clone(), error })?;
-    Page::from_template(&text).map_err(|error| AppError::Page { path: path.clone(), error })
 }
 
 /// Writes the checkpoint until the end begins; the last one is written when all else has ended.
@@ -191,7 +177,6 @@ struct Wiring<'a> {
     metrics: Arc<Metrics>,
     readiness: Readiness,
     rooms: Arc<Rooms>,
-    page: Page,
     tracer: Tracer,
 }
 
@@ -246,7 +231,7 @@ impl Wiring<'_> {
             rooms: self.rooms.clone(),
             limits: LimitsReader::new(self.settings.routes.clone()),
             cookies: self.cookies(),
-            page: self.page.clone(),
+            page: self.settings.page.clone(),
             tracer: self.tracer.clone(),
             budget: self.settings.check_budget,
             max_checks: self.settings.max_checks,

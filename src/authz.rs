@@ -89,7 +89,12 @@ impl Gate {
         if let Verdict::Error { message } = &verdict
             && self.mistakes.is_news(message)
         {
-            tracing::error!(room = %policy.room, message, "a Check could not be answered");
+            tracing::error!(
+                request = question.request_id(),
+                room = %policy.room,
+                reason = message,
+                "a Check could not be answered"
+            );
         }
         let room = policy.room.clone();
         self.rooms.metrics().room(&room).checked(VerdictLabel::from(&verdict));
@@ -101,10 +106,13 @@ impl Gate {
         self.rooms.metrics().config_error();
         let list: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
         let list = list.join("; ");
-        let room = question.context_extensions().find(|(key, _)| *key == "room").map(|(_, room)| room);
-        let room = room.unwrap_or("(none)");
+        let metadata = question.route_metadata().unwrap_or_default();
+        let stated = question.context_extensions();
+        let stated = stated.chain(metadata.iter().map(|(key, value)| (*key, value.as_ref())));
+        let room = stated.filter(|(key, _)| *key == "room").map(|(_, room)| room).next().unwrap_or("(none)");
         if self.mistakes.is_news((room, &list)) {
             tracing::error!(
+                request = question.request_id(),
                 room,
                 mistakes = list,
                 "the room's configuration in Envoy cannot be understood; `anteroom check-config FILE` finds this \

@@ -135,7 +135,7 @@ impl Rooms {
         }
         let stated = room.policy.swap(Some(policy.clone()));
         // A quiet room, too, has to hear of it.
-        room.activity.fetch_add(1, Ordering::Relaxed);
+        room.stirs();
         if let Some(stated) = stated.filter(|stated| stated != policy) {
             let takes_turns = room.replaced.lock().change(&stated, policy, self.now());
             if takes_turns {
@@ -252,9 +252,14 @@ impl Room {
         self.snapshot.load_full()
     }
 
+    /// Something happened here: the room is not to be taken for a quiet one.
+    fn stirs(&self) {
+        self.activity.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// What to say with a store call.
     fn call(&self) -> Call {
-        self.activity.fetch_add(1, Ordering::Relaxed);
+        self.stirs();
         Call { policy: self.policy.load_full(), hints: self.hints() }
     }
 

@@ -126,15 +126,15 @@ impl Routes {
     /// The policy of the room that a request belongs to, if it belongs to any.
     ///
     /// `host` is the request's authority, port and all; `path` its target, query and all. Requests without a
-    /// path (CONNECT, `OPTIONS *`) belong only to rooms matched without one. A path with `%2F`, `%5C` or `\` in
-    /// it is read both ways, with these as slashes and without, and the more specific match counts.
+    /// path (CONNECT, `OPTIONS *`) belong only to rooms matched without one. A path with `%2F`, `%5C`, `\` or `;` in
+    /// it is read both ways, as strict and as lenient backends do, and the more specific match counts.
     pub fn policy_for(&self, method: &str, host: &str, path: &str) -> Option<&Arc<Policy>> {
         if self.policies.is_empty() {
             return None;
         }
         // CONNECT names host and port where others name a path.
         let target = if method == "CONNECT" && !path.starts_with('/') { "" } else { path };
-        let readings = [path::normalise(target), path::normalise_escaped_slashes(target)];
+        let readings = [path::normalise(target), path::normalise_leniently(target)];
         let host = path::normalise_host(host);
         self.candidates(&host).find_map(|paths| {
             let other = readings[1].as_deref().and_then(|path| paths.find(method, Some(path)));

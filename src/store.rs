@@ -57,9 +57,6 @@ pub trait Store: Send + Sync {
 
     /// Does what an operator asks.
     async fn control(&self, room: &RoomName, call: &Call, control: Control) -> Result<(), StoreError>;
-
-    /// Whether the store can answer now.
-    async fn ready(&self) -> Result<(), StoreError>;
 }
 
 /// Why a store did not answer.

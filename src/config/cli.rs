@@ -65,7 +65,7 @@ pub struct Flags {
     /// Where clients poll, stream and fetch the page, through Envoy: IP:PORT or unix:/path
     #[arg(long, env = "ANTEROOM_HTTP_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
     pub http_listen: String,
-    /// Health, metrics and control, for operators only: IP:PORT or unix:/path
+    /// Health and metrics, for operators only: IP:PORT or unix:/path
     #[arg(long, env = "ANTEROOM_ADMIN_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:9102")]
     pub admin_listen: String,
     /// Where rooms live: memory (this process; one replica)
@@ -98,7 +98,7 @@ pub struct Flags {
     /// How often the copy of each room's state is renewed, 50ms to 5s
     #[arg(long, env = "ANTEROOM_TICK", value_name = "DURATION", default_value = "200ms")]
     pub tick: String,
-    /// How long a ticket is valid, 1m to 31d
+    /// How long a ticket is valid, 1h to 31d: longer than anybody waits
     #[arg(long, env = "ANTEROOM_TICKET_TTL", value_name = "DURATION", default_value = "24h")]
     pub ticket_ttl: String,
     /// The most rooms kept at once, 1 to 1000000

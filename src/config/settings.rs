@@ -11,6 +11,7 @@ use reader::{Reader, wrong};
 use super::Mistake;
 use super::cli::{Cli, Command, Flags};
 use crate::listen::Listen;
+use crate::page::Page;
 use crate::room::policy::quoted;
 use crate::room::token::Key;
 use crate::routes::Routes;
@@ -18,9 +19,6 @@ use crate::telemetry::logs::LogFormat;
 
 mod environment;
 mod reader;
-
-/// The largest page template, in bytes: 1 MiB.
-pub const MAX_PAGE: u64 = 1024 * 1024;
 
 /// Which part of the program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +52,7 @@ pub struct Settings {
     pub grpc_listen: Listen,
     /// Client HTTP.
     pub http_listen: Listen,
-    /// Health, metrics, control.
+    /// Health and metrics.
     pub admin_listen: Listen,
     /// Where rooms live.
     pub store: StoreChoice,
@@ -62,15 +60,15 @@ pub struct Settings {
     pub routes: Arc<Routes>,
     /// The keys file, the signing key first; `None`: make a key and say so.
     pub keys: Option<Vec<Key>>,
-    /// The waiting page's template, readable and at most [`MAX_PAGE`] bytes of UTF-8 when it was checked.
-    pub page: Option<PathBuf>,
+    /// The waiting page: the built-in one, or that of a template.
+    pub page: Page,
     /// Whether cookies are marked Secure.
     pub cookie_secure: bool,
     /// The cookies' domain, lower case, without a leading dot.
     pub cookie_domain: Option<String>,
     /// How often snapshots are renewed, 50 ms to 5 s.
     pub tick: Duration,
-    /// How long a ticket is valid, 1 min to 31 days.
+    /// How long a ticket is valid, 1 h to 31 days: longer than anybody waits, as a stream cannot renew it.
     pub ticket_ttl: Duration,
     /// The most rooms, 1 to 1,000,000, and at least as many as the rooms file has.
     pub max_rooms: usize,
@@ -161,7 +159,7 @@ pub(super) fn read(
         ),
         cookie_domain: flags.cookie_domain.as_deref().and_then(|domain| reader.domain(domain)),
         tick: reader.duration("tick", &flags.tick, MILLIS * 50..=SECOND * 5),
-        ticket_ttl: reader.duration("ticket-ttl", &flags.ticket_ttl, SECOND * 60..=SECOND * 86_400 * 31),
+        ticket_ttl: reader.duration("ticket-ttl", &flags.ticket_ttl, SECOND * 3_600..=SECOND * 86_400 * 31),
         max_rooms,
         max_streams: reader.count("max-streams", &flags.max_streams, 10_000_000),
         max_checks: reader.count("max-checks", &flags.max_checks, 1_000_000),

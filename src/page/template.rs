@@ -1,7 +1,8 @@
 //! Templates: HTML with `{{placeholders}}`, parsed once into what is copied and what is filled in.
 
-/// The largest template, in bytes. The page travels inside every waiting answer, through Envoy's own limits.
-pub const MAX_TEMPLATE_BYTES: usize = 256 * 1_024;
+/// The largest template, in bytes: 48 KiB. The page travels inside every waiting answer, and filled in it must pass
+/// `max_denied_response_body_bytes` in `envoy/envoy.yaml` (64 KiB).
+pub const MAX_TEMPLATE_BYTES: usize = 48 * 1_024;
 
 /// Why a template cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

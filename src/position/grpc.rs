@@ -13,7 +13,7 @@ use crate::pb::anteroom::v1::waiting_room_server::WaitingRoom;
 use crate::room::name::RoomName;
 use crate::room::standing::{Standing, Status};
 use crate::rooms::Room;
-use crate::rooms::visit::{Answer, Issued, Shown, VisitError};
+use crate::rooms::visit::{Answer, Shown, VisitError};
 use crate::store::StoreError;
 use crate::telemetry::metrics::label::StreamKind;
 
@@ -30,7 +30,7 @@ impl WaitingRoom for Desk {
         let room = self.room(&request.get_ref().room).await?;
         let answer = self.rooms.join(&room, &shown).await.map_err(|error| refused(&error))?;
         Ok(Response::new(pb::JoinResponse {
-            expires: self.expires(&answer),
+            expires: expires(&answer),
             standing: Some(standing(&answer.standing)),
             ticket: answer.ticket.map(|ticket| ticket.token),
             pass: answer.pass.map(|pass| pass.token),
@@ -57,9 +57,12 @@ impl WaitingRoom for Desk {
         let watching = Watching::new(self.clone(), StreamKind::Grpc, watch, permit);
         Ok(Response::new(Box::pin(stream::unfold(watching, |mut watching| async move {
             loop {
-                // A heartbeat would be a message without news; HTTP/2 pings keep the connection.
                 let item = match watching.next().await? {
-                    Word::Heartbeat => continue,
+                    // gRPC has no comments: what was told last is told again, or proxies would cut an idle stream.
+                    Word::Heartbeat => match watching.told() {
+                        Some(told) => Ok(pb::WatchPositionResponse { standing: Some(standing(told)) }),
+                        None => continue,
+                    },
                     Word::Standing(told) => Ok(pb::WatchPositionResponse { standing: Some(standing(&told)) }),
                     Word::Draining => Err(GrpcStatus::unavailable(
                         "this replica is draining; your place is kept: watch again after a random moment",
@@ -78,7 +81,7 @@ impl WaitingRoom for Desk {
         let room = self.room(&request.get_ref().room).await?;
         let answer = self.rooms.enter(&room, &shown).await.map_err(|error| refused(&error))?;
         Ok(Response::new(pb::EnterResponse {
-            expires: self.expires(&answer),
+            expires: expires(&answer),
             standing: Some(standing(&answer.standing)),
             pass: answer.pass.map(|pass| pass.token).unwrap_or_default(),
         }))
@@ -106,12 +109,11 @@ impl Desk {
         })?;
         self.rooms.room_named(&name).await.map_err(|error| refused(&error.into()))
     }
+}
 
-    /// When the answer's pass ends, in seconds since the epoch; 0 without one.
-    fn expires(&self, answer: &Answer) -> u64 {
-        let ends = |pass: &Issued| self.rooms.now() / 1_000 + pass.max_age;
-        answer.pass.as_ref().map_or(0, ends)
-    }
+/// When the answer's pass ends, in seconds since the epoch; 0 without one.
+fn expires(answer: &Answer) -> u64 {
+    answer.pass.as_ref().map_or(0, |pass| pass.ends_at / 1_000)
 }
 
 /// What a request shows: the field, and after it the metadata.

@@ -57,6 +57,11 @@ impl Watching {
         }
     }
 
+    /// What was told last.
+    pub fn told(&self) -> Option<&Standing> {
+        self.told.as_ref()
+    }
+
     /// The next word; `None` after the last.
     pub async fn next(&mut self) -> Option<Word> {
         while !self.over {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::policy::{Millis, Policy};
+use super::policy::{Millis, Mode, Policy};
 use super::rate::Rate;
 
 /// One credit in the unit they are kept in, so that every rate per second, minute or hour adds a whole number
@@ -61,10 +61,15 @@ fn units_per_ms(rate: Rate) -> u64 {
     u64::from(rate.count) * (CREDIT / rate.period.millis())
 }
 
-/// How many may be called now: the least of the credits (rooms with a rate) and the free slots (rooms with a
+/// How many may be called now: all, in a room that is off; else the least of the credits (rooms with a rate) and the free slots (rooms with a
 /// capacity), at most [`MAX_CALLS_PER_TICK`].
 pub fn quota(policy: &Policy, credits: &Credits, sessions: u64, called: u64) -> u64 {
-    let by_rate = policy.rate.map_or(u64::MAX, |_| credits.whole());
+    if policy.mode == Mode::Off {
+        // Whoever still waits is to hear that they need not any more.
+        return MAX_CALLS_PER_TICK;
+    }
+    // At rate 0 nobody is called, whatever the bucket held when that was said.
+    let by_rate = policy.rate.map_or(u64::MAX, |rate| if rate.count == 0 { 0 } else { credits.whole() });
     let by_capacity = policy
         .capacity
         .map_or(u64::MAX, |capacity| u64::from(capacity).saturating_sub(sessions).saturating_sub(called));
@@ -131,6 +136,10 @@ mod tests {
         assert_eq!(quota(&rate, &Credits::full(&rate, 0), 500, 500), 10);
         let capacity = policy(&[("capacity", "3")]);
         assert_eq!(quota(&capacity, &Credits::full(&capacity, 0), 2, 5), 0);
+        let still = policy(&[("rate", "0/s"), ("burst", "5")]);
+        assert_eq!(quota(&still, &Credits::full(&still, 0), 0, 0), 0);
+        let off = policy(&[("capacity", "0"), ("mode", "off")]);
+        assert_eq!(quota(&off, &Credits::empty(0), 5, 5), MAX_CALLS_PER_TICK);
         let closed = policy(&[("capacity", "0")]);
         assert_eq!(quota(&closed, &Credits::full(&closed, 0), 0, 0), 0);
     }

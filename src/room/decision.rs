@@ -94,8 +94,6 @@ pub struct Wait {
 pub struct Facts<'a> {
     /// The limits that Envoy stated for this request.
     pub policy: &'a Policy,
-    /// A CORS preflight.
-    pub preflight: bool,
     /// A verified user is named.
     pub has_subject: bool,
     /// The pass, its signature, room and time already checked.
@@ -122,8 +120,6 @@ pub struct PassShown<'a> {
 /// The next step of a Check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Let through untouched.
-    Bypass(Bypass),
     /// Not let in.
     Refuse(Refusal),
     /// The pass is good as it is. No store call.
@@ -138,14 +134,16 @@ pub enum Step {
     Arrive,
 }
 
+/// Whether a request passes untouched, whatever it shows.
+pub fn bypass(policy: &Policy, preflight: bool) -> Option<Bypass> {
+    match policy.mode {
+        Mode::Off => Some(Bypass::Off),
+        Mode::Enforce => preflight.then_some(Bypass::Preflight),
+    }
+}
+
 /// Decides what to do about a request, from what is known without asking the store.
 pub fn decide(facts: &Facts<'_>) -> Step {
-    if facts.policy.mode == Mode::Off {
-        return Step::Bypass(Bypass::Off);
-    }
-    if facts.preflight {
-        return Step::Bypass(Bypass::Preflight);
-    }
     if let Some(pass) = facts.pass.filter(|pass| !pass.is_void) {
         let worn = pass::is_worn(pass.claims, facts.policy.session_ttl, facts.now);
         return if worn || pass.may_be_lost { Step::Renew } else { Step::Admit };
@@ -191,19 +189,19 @@ mod tests {
     }
 
     fn facts(policy: &Policy) -> Facts<'_> {
-        Facts { policy, preflight: false, has_subject: false, pass: None, ticket: None, known: None, now: 0 }
+        Facts { policy, has_subject: false, pass: None, ticket: None, known: None, now: 0 }
     }
 
     #[test]
-    fn a_pass_needs_no_store_until_it_is_half_worn() {
+    fn a_pass_needs_no_store_until_a_quarter_of_it_is_over() {
         let policy = policy(&[]);
         let pass = claims(100);
         let with = |is_void, may_be_lost, now| {
             let pass = Some(PassShown { claims: &pass, is_void, may_be_lost });
             decide(&Facts { pass, now, ..facts(&policy) })
         };
-        assert_eq!(with(false, false, 50_000), Step::Admit);
-        assert_eq!(with(false, false, 50_001), Step::Renew);
+        assert_eq!(with(false, false, 25_000), Step::Admit);
+        assert_eq!(with(false, false, 25_001), Step::Renew);
         assert_eq!(with(false, true, 0), Step::Renew);
         assert_eq!(with(true, false, 0), Step::Arrive);
     }
@@ -223,9 +221,9 @@ mod tests {
     #[test]
     fn rooms_that_are_off_and_preflights_pass_free() {
         let off = policy(&[("mode", "off")]);
-        assert_eq!(decide(&facts(&off)), Step::Bypass(Bypass::Off));
+        assert_eq!(bypass(&off, true), Some(Bypass::Off));
         let on = policy(&[]);
-        assert_eq!(decide(&Facts { preflight: true, ..facts(&on) }), Step::Bypass(Bypass::Preflight));
+        assert_eq!((bypass(&on, true), bypass(&on, false)), (Some(Bypass::Preflight), None));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::bits::Bits;
+use super::bits::{Bits, MAX_SPAN};
 use super::policy::Millis;
 
 /// How many numbers a healed line leaves out beyond the highest it knows of, so that none is given twice.
@@ -149,7 +149,12 @@ impl Line {
 
     /// How many wait before `number`.
     pub fn ahead_of(&self, number: u64) -> u64 {
-        self.waiting.count_range(self.head, number)
+        // Counted from the nearer end: newcomers stand at the far one, and there are many of them.
+        if number.saturating_sub(self.waiting.base()) <= self.waiting.end().saturating_sub(number) {
+            self.waiting.count_range(0, number)
+        } else {
+            self.waiting.count() - self.waiting.count_range(number, u64::MAX)
+        }
     }
 
     /// Notes that a waiting number was heard of.
@@ -211,6 +216,9 @@ impl Line {
         self.reached = self.reached.max(self.head);
         self.waiting.trim_below(self.head);
         self.seen.iter_mut().for_each(|seen| seen.trim_below(self.head));
+        // With nobody called, too: else the bitmap grows for as long as everybody enters at once.
+        let first = self.called.next_from(0).unwrap_or(self.head);
+        self.called.trim_below(first);
         calls
     }
 
@@ -220,9 +228,6 @@ impl Line {
             self.called.clear_range(0, call.upto);
             self.calls.pop_front();
         }
-        // With nobody called, too: else the bitmap grows for as long as everybody enters at once.
-        let first = self.called.next_from(0).unwrap_or(self.head);
-        self.called.trim_below(first);
     }
 
     fn note_call(&mut self, from: u64, upto: u64, now: Millis) {
@@ -249,10 +254,7 @@ impl Line {
     ///
     /// `true` if the number now waits (again).
     pub fn recover(&mut self, number: u64) -> bool {
-        if number >= self.next {
-            // The ticket proves that the number was given, and so were all before it.
-            self.lose_from(self.next, number.saturating_add(1));
-        }
+        self.lose_upto(number);
         let Some(doubt) = &mut self.doubt else { return false };
         if !(doubt.from..doubt.to).contains(&number) || !doubt.heard.insert(number) {
             return false;
@@ -267,11 +269,16 @@ impl Line {
 
     /// `number` is known to have entered or left: its bit is to come back neither by its ticket nor by a snapshot.
     pub fn close(&mut self, number: u64) {
-        if number >= self.next {
-            self.lose_from(self.next, number.saturating_add(1));
-        }
+        self.lose_upto(number);
         if let Some(doubt) = &mut self.doubt {
             doubt.heard.insert(number);
+        }
+    }
+
+    /// A token proves that `number` was given, and so were all before it; one that far off proves nothing.
+    fn lose_upto(&mut self, number: u64) {
+        if (self.next..self.next.saturating_add(MAX_SPAN)).contains(&number) {
+            self.lose_from(self.next, number + 1);
         }
     }
 
@@ -300,11 +307,12 @@ impl Line {
         if head <= self.reached {
             return;
         }
+        let known_calls = self.called.count();
         self.called.union_range(&self.waiting, start, head);
+        self.note_restored(known_calls, start, now);
         self.waiting.trim_below(head);
         self.head = self.waiting.next_from(head).unwrap_or(self.next);
         self.reached = self.head;
-        self.note_call(start, head, now);
     }
 
     /// Takes over what a replica last knew of this line, for numbers in doubt that were not heard of since.
@@ -335,7 +343,12 @@ impl Line {
         if let Some(first) = self.waiting.next_from(from) {
             self.head = self.head.min(first);
         }
-        if self.called.count() > known_calls
+        self.note_restored(known_calls, from, now);
+    }
+
+    /// Notes calls that came back: made now at the latest, if there are more than the `before` known.
+    fn note_restored(&mut self, before: u64, from: u64, now: Millis) {
+        if self.called.count() > before
             && let Some(last) = self.called.last()
         {
             // Whoever came back by ticket may stand before them, and the head with it.

@@ -69,17 +69,19 @@ pub struct Policy {
     /// How many may be called at one instant when nobody came for a while, at least 1.
     /// Default: one second's worth of `rate`. Without `rate` it has no effect.
     pub burst: u32,
-    /// How long a session lives after its last request (240 s).
+    /// How long a session lives after its last request (240 s): at least three quarters of it, as a session is
+    /// prolonged once a quarter is over.
     pub session_ttl: Millis,
     /// How long a called number may enter (60 s).
     pub claim_ttl: Millis,
-    /// How long a waiting visitor may be silent (180 s). Silence is noticed between one and two `patience`.
+    /// How long a waiting visitor may be silent (180 s). Silence is noticed between one and one and a half
+    /// `patience`.
     pub patience: Millis,
     /// Joining again while holding a place.
     pub rejoin: Rejoin,
     /// Newcomers while the store is out.
     pub on_outage: OnOutage,
-    /// HTTP status of a waiting answer, 200 to 599 (429).
+    /// HTTP status of a waiting answer, 200 to 599 but for those without a body (429).
     pub waiting_status: u16,
     /// In force or off.
     pub mode: Mode,
@@ -217,8 +219,12 @@ impl Reader {
             }
             "waiting_status" => {
                 let status = parse_count(value).and_then(|n| u16::try_from(n).ok());
-                let status = status.filter(|status| (200..=599).contains(status));
-                (set(&mut policy.waiting_status, status), "write an HTTP status from 200 to 599")
+                let status = status
+                    .filter(|status| (200..=599).contains(status) && !matches!(status, 204 | 205 | 304));
+                (
+                    set(&mut policy.waiting_status, status),
+                    "write an HTTP status from 200 to 599 that has a body",
+                )
             }
             "mode" => {
                 let choices = [("enforce", Mode::Enforce), ("off", Mode::Off)];

@@ -125,6 +125,8 @@ pub struct State {
     lost_at: Millis,
     /// Tickets from a lost past are honoured until.
     doubt_until: Millis,
+    /// Passes given out while the room had no capacity hold no slot; the last of them ends then.
+    slotless_until: Millis,
     /// The set of `revoked` as snapshots share it; made anew only after a change.
     #[serde(skip)]
     revoked_view: Option<Arc<HashSet<Place>>>,
@@ -153,6 +155,7 @@ impl State {
             hold_until: 0,
             lost_at: now,
             doubt_until: now + 2 * policy.patience,
+            slotless_until: 0,
             revoked_view: None,
             policy,
         }
@@ -238,6 +241,13 @@ impl State {
         self.current().next()
     }
 
+    /// What a tick may change that is worth keeping: next, head and floor, how many wait, are called and are inside,
+    /// and the limits.
+    pub fn shape(&self) -> (Hints, [u64; 3], Arc<Policy>) {
+        let waiting = self.lines.iter().map(|line| line.waiting().count()).sum();
+        (self.hints(), [waiting, self.outstanding(), self.sessions.count()], self.in_force.clone())
+    }
+
     /// The limits in force.
     pub fn in_force(&self) -> &Arc<Policy> {
         &self.in_force
@@ -270,7 +280,7 @@ impl State {
         policy.burst = self.limits.burst.unwrap_or(policy.burst);
         if policy.capacity.is_some() && self.in_force.capacity.is_none() {
             // Whoever is inside already has a pass but no slot: they get it when they show the pass.
-            self.doubt_until = self.doubt_until.max(now + self.in_force.session_ttl);
+            self.slotless_until = now + self.in_force.session_ttl;
         }
         self.in_force = Arc::new(policy);
     }
@@ -286,6 +296,7 @@ impl State {
         self.history = History::default();
         self.hold_until = 0;
         self.doubt_until = 0;
+        self.slotless_until = 0;
     }
 
     fn position(&self, place: Place) -> u64 {

@@ -58,7 +58,7 @@ impl Rooms {
 
     fn issue(&self, kind: Kind, claims: &Claims) -> Result<Issued, jsonwebtoken::errors::Error> {
         let max_age = claims.exp.saturating_sub(self.now() / 1_000);
-        self.keys.sign(kind, claims).map(|token| Issued { token, max_age })
+        self.keys.sign(kind, claims).map(|token| Issued { token, max_age, ends_at: claims.ends_at() })
     }
 }
 

@@ -2,29 +2,31 @@
 
 use std::sync::Arc;
 
-use super::visit::{Answer, Issued, Shown, VisitError, subject_for};
+use super::visit::{Answer, Issued, Shown, VisitError, one, subject_for};
 use super::{Room, Rooms};
 use crate::room::decision::{
-    Admission, Bypass, Facts, PassShown, Step, Verdict, Wait, decide, without_store,
+    Admission, Facts, PassShown, Step, Verdict, Wait, bypass, decide, without_store,
 };
-use crate::room::policy::{Millis, Mode, Policy};
+use crate::room::policy::Policy;
 use crate::room::standing::{Place, Status};
 use crate::room::state::{Newcomer, Outcome};
-use crate::room::token::{Claims, Kind};
+use crate::room::token::Claims;
 use crate::store::StoreError;
 use crate::telemetry::metrics::label::StoreOp;
 
 impl Rooms {
     /// Answers a Check on a request under `policy`.
     pub async fn check(&self, policy: &Arc<Policy>, preflight: bool, shown: &Shown) -> Verdict {
-        if policy.mode == Mode::Off {
-            return Verdict::Bypass(Bypass::Off);
+        // Before anything passes: whoever waits in a room that was turned off is to hear of it.
+        let room = self.room_with(policy);
+        if let Some(why) = bypass(policy, preflight) {
+            return Verdict::Bypass(why);
         }
-        let room = match self.room_with(policy) {
+        let room = match room {
             Ok(room) => room,
             Err(error) => return failed(policy, &error.into()),
         };
-        match self.check_in(&room, policy, preflight, shown).await {
+        match self.check_in(&room, policy, shown).await {
             Ok(verdict) => verdict,
             Err(error) => failed(policy, &error),
         }
@@ -34,7 +36,6 @@ impl Rooms {
         &self,
         room: &Room,
         policy: &Arc<Policy>,
-        preflight: bool,
         shown: &Shown,
     ) -> Result<Verdict, VisitError> {
         // Without a snapshot a pass still holds: it needs no store.
@@ -43,12 +44,10 @@ impl Rooms {
         let pass = self.valid_pass(room, snapshot, shown);
         let ticket = match pass {
             Some(_) => None,
-            None => self.verify(Kind::Ticket, &room.name, shown.tickets.iter().map(String::as_str)),
+            None => self.held(room, snapshot, shown),
         };
-        let ticket = ticket.map(|(ticket, _)| ticket);
         let facts = Facts {
             policy,
-            preflight,
             has_subject: shown.subject.is_some(),
             pass: pass.as_ref().map(|(claims, _)| PassShown {
                 claims,
@@ -60,24 +59,26 @@ impl Rooms {
             now: self.now(),
         };
         match (decide(&facts), &pass, &ticket) {
-            (Step::Bypass(why), ..) => Ok(Verdict::Bypass(why)),
             (Step::Refuse(reason), ..) => Ok(Verdict::Refuse { room: room.name.clone(), reason }),
             (Step::Admit, Some((claims, token)), _) => Ok(self.admit_as_is(room, claims, token)),
             // The store has just not answered: asking it again would only take time.
             (Step::Renew, Some((claims, token)), _) if snapshot.is_none() => {
                 Ok(self.admit_as_is(room, claims, token))
             }
-            (Step::Renew, Some((claims, token)), _) => self.renew(room, claims, token).await,
+            (Step::Renew, Some((claims, token)), _) => match self.renew(room, claims, token).await? {
+                Some(admitted) => Ok(admitted),
+                None => self.newcomer(room, policy, shown).await,
+            },
             (Step::Wait(position), _, Some(ticket)) => {
                 let outcome = Outcome::Waiting(ticket.place(), position);
-                Ok(self.verdict(room, policy, self.answer(room, outcome, Some(ticket)).await?))
+                Ok(Self::verdict(room, policy, self.answer(room, outcome, Some(ticket)).await?))
             }
             (Step::Enter, _, Some(ticket)) => {
                 let outcome = self.present(room, ticket.place()).await?;
                 if matches!(outcome, Outcome::Gone(_)) {
                     return self.newcomer(room, policy, shown).await;
                 }
-                Ok(self.verdict(room, policy, self.answer(room, outcome, Some(ticket)).await?))
+                Ok(Self::verdict(room, policy, self.answer(room, outcome, Some(ticket)).await?))
             }
             (Step::Admit | Step::Renew | Step::Wait(_) | Step::Enter | Step::Arrive, ..) => {
                 self.newcomer(room, policy, shown).await
@@ -88,35 +89,33 @@ impl Rooms {
     async fn newcomer(&self, room: &Room, policy: &Policy, shown: &Shown) -> Result<Verdict, VisitError> {
         let newcomer = Newcomer { subject: subject_for(policy, shown), anew: false };
         let outcome = self.arrive(room, newcomer).await?;
-        Ok(self.verdict(room, policy, self.answer(room, outcome, None).await?))
+        Ok(Self::verdict(room, policy, self.answer(room, outcome, None).await?))
     }
 
-    /// Prolongs a session; a store that is out or does not know it leaves the pass as good as it was.
-    async fn renew(&self, room: &Room, claims: &Claims, token: &str) -> Result<Verdict, VisitError> {
+    /// Prolongs a session; a store that is out leaves the pass as good as it was. `None`: the session is over.
+    async fn renew(&self, room: &Room, claims: &Claims, token: &str) -> Result<Option<Verdict>, VisitError> {
         let (call, shown) = (room.call(), [(claims.place(), claims.ends_at())]);
         let touched = self.timed(StoreOp::Touch, self.store.touch(&room.name, &call, &shown)).await;
-        match touched.ok().and_then(|untils| untils.first().copied().flatten()) {
-            Some(until) => {
+        match touched.and_then(one) {
+            Ok(Some(until)) => {
                 let pass = self.issue_pass(room, claims.place(), until)?;
-                Ok(admission(room, claims.place(), pass, until, true))
+                Ok(Some(admission(room, claims.place(), pass, true)))
             }
-            None => Ok(self.admit_as_is(room, claims, token)),
+            Ok(None) => Ok(None),
+            Err(_) => Ok(Some(self.admit_as_is(room, claims, token))),
         }
     }
 
     fn admit_as_is(&self, room: &Room, claims: &Claims, token: &str) -> Verdict {
         let max_age = claims.exp.saturating_sub(self.now() / 1_000);
-        let pass = Issued { token: token.to_owned(), max_age };
-        admission(room, claims.place(), pass, claims.ends_at(), false)
+        let pass = Issued { token: token.to_owned(), max_age, ends_at: claims.ends_at() };
+        admission(room, claims.place(), pass, false)
     }
 
-    fn verdict(&self, room: &Room, policy: &Policy, answer: Answer) -> Verdict {
+    fn verdict(room: &Room, policy: &Policy, answer: Answer) -> Verdict {
         let standing = answer.standing;
         match answer.pass {
-            Some(pass) if standing.status == Status::Admitted => {
-                let (place, until) = (answer.place, self.now() + pass.max_age * 1_000);
-                admission(room, place, pass, until, true)
-            }
+            Some(pass) if standing.status == Status::Admitted => admission(room, answer.place, pass, true),
             _ => Verdict::Wait(Wait {
                 standing,
                 status: policy.waiting_status,
@@ -126,12 +125,12 @@ impl Rooms {
     }
 }
 
-fn admission(room: &Room, place: Place, pass: Issued, expires_at: Millis, fresh: bool) -> Verdict {
+fn admission(room: &Room, place: Place, pass: Issued, fresh: bool) -> Verdict {
     Verdict::Admit(Admission {
         room: room.name.clone(),
         place,
         pass: pass.token,
-        expires_at,
+        expires_at: pass.ends_at,
         max_age: pass.max_age,
         fresh,
     })

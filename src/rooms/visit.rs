@@ -33,6 +33,8 @@ pub struct Issued {
     pub token: String,
     /// Seconds it lives: the cookie's `Max-Age`.
     pub max_age: u64,
+    /// When it ends, milliseconds since the epoch.
+    pub ends_at: Millis,
 }
 
 /// What a visitor is answered.
@@ -104,8 +106,7 @@ impl Rooms {
         if policy.identity == Identity::Subject && shown.subject.is_none() {
             return Err(VisitError::NoSubject);
         }
-        let held = self.verify(Kind::Ticket, &room.name, shown.tickets.iter().map(String::as_str));
-        if let Some((held, _)) = held {
+        if let Some(held) = self.held(room, Some(&snapshot), shown) {
             if policy.rejoin == Rejoin::Back && is_in_line(room.know(&snapshot, held.place())) {
                 self.leave(room, held.place(), None).await?;
             } else if let Some(answer) = self.show(room, &held, false).await? {
@@ -126,8 +127,7 @@ impl Rooms {
         if let Some(answer) = self.inside(room, &snapshot, shown) {
             return Ok(answer);
         }
-        let held = self.verify(Kind::Ticket, &room.name, shown.tickets.iter().map(String::as_str));
-        let (held, _) = held.ok_or(VisitError::NoToken)?;
+        let held = self.held(room, Some(&snapshot), shown).ok_or(VisitError::NoToken)?;
         match self.show(room, &held, true).await? {
             Some(answer) => Ok(answer),
             None => Ok(Answer::told(held.place(), snapshot.not_waiting(held.place(), Status::Gone))),
@@ -137,8 +137,7 @@ impl Rooms {
     /// Turns a call into a session; once inside, gives the same session again.
     pub async fn enter(&self, room: &Arc<Room>, shown: &Shown) -> Result<Answer, VisitError> {
         let snapshot = self.snapshot_of(room).await?;
-        let held = self.verify(Kind::Ticket, &room.name, shown.tickets.iter().map(String::as_str));
-        let Some((held, _)) = held else {
+        let Some(held) = self.held(room, Some(&snapshot), shown) else {
             return self.inside(room, &snapshot, shown).ok_or(VisitError::NoToken);
         };
         let outcome = self.present(room, held.place()).await?;
@@ -186,18 +185,20 @@ impl Rooms {
         shown: &Shown,
     ) -> Result<(Watch, OwnedSemaphorePermit), VisitError> {
         let snapshot = self.snapshot_of(room).await?;
-        let tickets = shown.tickets.iter().map(String::as_str);
         let (place, is_inside) = if let Some((pass, _)) = self.valid_pass(room, Some(&snapshot), shown) {
             (pass.place(), true)
         } else {
-            let held = self.verify(Kind::Ticket, &room.name, tickets);
-            (held.ok_or(VisitError::NoToken)?.0.place(), false)
+            (self.held(room, Some(&snapshot), shown).ok_or(VisitError::NoToken)?.place(), false)
         };
         let Ok(permit) = self.streams.clone().try_acquire_owned() else {
             self.metrics.stream_refused();
             return Err(VisitError::TooManyStreams);
         };
-        Ok((Watch::new(room.clone(), place, is_inside), permit))
+        let Some(watch) = Watch::new(room.clone(), place, is_inside) else {
+            self.metrics.stream_refused();
+            return Err(VisitError::TooManyStreams);
+        };
+        Ok((watch, permit))
     }
 
     /// Where a watched place stands now; notes that its visitor is alive. Asks the store only where the
@@ -232,6 +233,21 @@ impl Rooms {
             Some(snapshot) => Ok(snapshot),
             None => self.refresh(room).await,
         }
+    }
+
+    /// The best of the tickets shown that hold: a browser may send an old one along, from before the cookie's domain
+    /// was changed or tossed in by a neighbour, and it must not hide the one whose place is still there.
+    pub(super) fn held(&self, room: &Room, snapshot: Option<&Snapshot>, shown: &Shown) -> Option<Claims> {
+        let tickets = shown.tickets.iter().filter_map(|token| {
+            self.verify(Kind::Ticket, &room.name, [token.as_str()]).map(|(claims, _)| claims)
+        });
+        // Of equals the first.
+        tickets.min_by_key(|ticket| match snapshot.map(|snapshot| room.know(snapshot, ticket.place())) {
+            Some(Known::Called) => 0,
+            Some(Known::Waiting(_)) => 1,
+            Some(Known::Unknown) | None => 2,
+            Some(Known::Gone) => 3,
+        })
     }
 
     /// The first pass shown that holds and is not void, as far as `snapshot` knows, with its token.
@@ -277,6 +293,8 @@ impl Rooms {
         let call = room.call();
         let arrive = self.store.arrive(&room.name, &call, std::slice::from_ref(&newcomer));
         let outcomes = self.timed(StoreOp::Arrive, arrive).await?;
+        // A tick may have found the room quiet while this was on its way.
+        room.stirs();
         let outcome = one(outcomes)?;
         match outcome {
             Outcome::Waiting(place, position) => {
@@ -325,6 +343,8 @@ impl Room {
 
     /// Notes that a visitor is alive.
     pub(super) fn hear(&self, place: Place) {
+        // Somebody is there: a room in which they wait must not be taken for a quiet one.
+        self.stirs();
         super::beats_of(&mut self.beats.lock(), place.generation).insert(place.number);
     }
 
@@ -343,7 +363,7 @@ fn is_in_line(known: Known) -> bool {
     matches!(known, Known::Waiting(_) | Known::Called)
 }
 
-fn one<T>(answers: Vec<T>) -> Result<T, StoreError> {
+pub(super) fn one<T>(answers: Vec<T>) -> Result<T, StoreError> {
     let count = answers.len();
     let wrong = || StoreError::Unavailable(format!("one answer expected, {count} came"));
     answers.into_iter().next().ok_or_else(wrong)

@@ -11,6 +11,9 @@ use super::Room;
 use crate::room::snapshot::Snapshot;
 use crate::room::standing::Place;
 
+/// The most streams of one place: tabs, and connections whose end was not noticed yet.
+const MAX_PER_PLACE: usize = 16;
+
 /// The streams of a room, by place. Waking those who were called costs in proportion to their number, not to
 /// that of all who watch.
 #[derive(Default)]
@@ -42,12 +45,18 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Begins to watch a place; `is_inside`: its visitor has shown a pass for it.
-    pub fn new(room: Arc<Room>, place: Place, is_inside: bool) -> Self {
+    /// Begins to watch a place; `is_inside`: its visitor has shown a pass for it. `None`: it has 16 streams already.
+    pub fn new(room: Arc<Room>, place: Place, is_inside: bool) -> Option<Self> {
         let key = (place, room.watchers.last.fetch_add(1, Ordering::Relaxed));
         let notify = Arc::new(Notify::new());
-        room.watchers.by_place.lock().insert(key, notify.clone());
-        Self { room, key, is_inside, notify }
+        {
+            let mut by_place = room.watchers.by_place.lock();
+            if by_place.range((place, 0)..=(place, u64::MAX)).count() >= MAX_PER_PLACE {
+                return None;
+            }
+            by_place.insert(key, notify.clone());
+        }
+        Some(Self { room, key, is_inside, notify })
     }
 
     /// Which place.

@@ -12,11 +12,12 @@ pub fn normalise(target: &str) -> Option<String> {
     read(target, false)
 }
 
-/// The path as a backend sees it that takes `%2F`, `%5C` and `\` for slashes; `None` when nothing in it could
-/// be taken so, or when it has no path.
-pub(super) fn normalise_escaped_slashes(target: &str) -> Option<String> {
+/// The path as a lenient backend sees it: `%2F`, `%5C` and `\` are slashes, and what follows a `;` in a segment
+/// is dropped before dots are resolved, so that `..;` is `..`. `None` when nothing in it could be taken so, or
+/// when it has no path.
+pub(super) fn normalise_leniently(target: &str) -> Option<String> {
     let bytes = target.as_bytes();
-    let suspicious = bytes.contains(&b'\\')
+    let suspicious = bytes.iter().any(|b| b"\\;".contains(b))
         || bytes
             .windows(3)
             .any(|w| w[0] == b'%' && slash_escape([w[1], w[2]].map(|b| b.to_ascii_uppercase())));
@@ -42,13 +43,13 @@ fn slash_escape(digits: [u8; 2]) -> bool {
     matches!(&digits, b"2F" | b"5C")
 }
 
-fn read(target: &str, escaped_slashes: bool) -> Option<String> {
+fn read(target: &str, leniently: bool) -> Option<String> {
     let target = target.split(['?', '#']).next().unwrap_or_default();
     let path = without_origin(target);
     if path.is_empty() || path == "*" {
         return None;
     }
-    Some(resolve(&decode(path, escaped_slashes)))
+    Some(resolve(&decode(path, leniently), leniently))
 }
 
 /// The path of an absolute-form target, `http://host/path`; every other target as it is.
@@ -61,14 +62,14 @@ fn without_origin(target: &str) -> &str {
     }
 }
 
-fn decode(path: &str, escaped_slashes: bool) -> String {
+fn decode(path: &str, leniently: bool) -> String {
     let mut decoded = String::with_capacity(path.len());
     let mut rest = path;
     while let Some(c) = rest.chars().next() {
         rest = &rest[c.len_utf8()..];
         match c {
             '%' => match escape(rest.as_bytes()) {
-                Some((_, digits)) if escaped_slashes && slash_escape(digits) => {
+                Some((_, digits)) if leniently && slash_escape(digits) => {
                     decoded.push('/');
                     rest = &rest[2..];
                 }
@@ -83,7 +84,7 @@ fn decode(path: &str, escaped_slashes: bool) -> String {
                 // Left alone, it could make an escape of what follows when somebody decodes once more.
                 None => decoded.push_str("%25"),
             },
-            '\\' if escaped_slashes => decoded.push('/'),
+            '\\' if leniently => decoded.push('/'),
             other => decoded.push(other),
         }
     }
@@ -101,10 +102,12 @@ fn escape(bytes: &[u8]) -> Option<(u8, [u8; 2])> {
     Some((value(digits[0])? * 16 + value(digits[1])?, digits))
 }
 
-fn resolve(path: &str) -> String {
+fn resolve(path: &str, leniently: bool) -> String {
     let mut kept: Vec<&str> = Vec::new();
     let mut open_end = false;
     for segment in path.split('/') {
+        let bare = segment.split(';').next().unwrap_or_default();
+        let segment = if leniently { bare } else { segment };
         open_end = matches!(segment, "" | "." | "..");
         match segment {
             "" | "." => {}
@@ -163,10 +166,12 @@ mod tests {
             ("/open/..%2Fcheckout", "/checkout"),
             ("/open%5c..%5Ccheckout", "/checkout"),
             ("/open\\..\\checkout", "/checkout"),
+            ("/open/..;/checkout", "/checkout"),
+            ("/open;x/..;y=/checkout;z", "/checkout"),
             ("/checkout", "-"),
             ("/%20", "-"),
         ] {
-            assert_eq!(normalise_escaped_slashes(written).as_deref().unwrap_or("-"), read, "{written}");
+            assert_eq!(normalise_leniently(written).as_deref().unwrap_or("-"), read, "{written}");
         }
     }
 
@@ -195,14 +200,14 @@ mod tests {
                 let twice = normalise(normal);
                 prop_assert_eq!(twice.as_ref(), Some(normal));
             }
-            if let Some(other) = normalise_escaped_slashes(&path) {
+            if let Some(other) = normalise_leniently(&path) {
                 prop_assert_eq!(normalise(&other), Some(other));
             }
         }
 
         #[test]
         fn no_text_makes_it_panic(text in "\\PC{0,64}") {
-            let _ = (normalise(&text), normalise_escaped_slashes(&text), normalise_host(&text));
+            let _ = (normalise(&text), normalise_leniently(&text), normalise_host(&text));
         }
 
         #[test]

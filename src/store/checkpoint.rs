@@ -1,8 +1,8 @@
 //! The checkpoint of the embedded store: a directory with one small file per room.
 //!
-//! Files are replaced whole, so a crash leaves either the old or the new one. Only what reserves numbers is
-//! forced to disk: the rest survives the death of the process, and after a power cut comes back with the
-//! visitors' tickets.
+//! Files are replaced whole, so a crash or a power cut leaves either the old or the new one. Only for what reserves
+//! numbers the directory is forced to disk as well: an older file is no harm otherwise, as what it lacks comes back
+//! with the visitors' tickets.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -12,6 +12,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::room::name::RoomName;
 use crate::room::state::State;
+
+/// The form of the files: another one cannot be read.
+const VERSION: u32 = 1;
+
+/// What a file holds.
+#[derive(Serialize, Deserialize)]
+struct Versioned<T> {
+    version: u32,
+    room: T,
+}
 
 /// A room as it is kept on disk.
 #[derive(Serialize, Deserialize)]
@@ -43,8 +53,18 @@ pub enum CheckpointError {
         /// What the system says.
         error: io::Error,
     },
+    /// A file in the form of another version.
+    #[error(
+        "{path}: a checkpoint of form {found}, and this version reads form {VERSION}: run the version that wrote it, or move it away to begin this room anew"
+    )]
+    OtherVersion {
+        /// Which.
+        path: PathBuf,
+        /// Its form.
+        found: u32,
+    },
     /// A file that is not a checkpoint of this program.
-    #[error("{path}: {error}: not a checkpoint of this version; move it away to begin this room anew")]
+    #[error("{path}: {error}: not a checkpoint; move it away to begin this room anew")]
     Damaged {
         /// Which.
         path: PathBuf,
@@ -76,9 +96,7 @@ impl Checkpoint {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             let Some(name) = name.strip_suffix(".json").and_then(RoomName::parse) else { continue };
             let bytes = fs::read(&path).map_err(at(&path))?;
-            let image =
-                serde_json::from_slice(&bytes).map_err(|error| CheckpointError::Damaged { path, error })?;
-            images.push((name, image));
+            images.push((name, read(&path, &bytes)?));
         }
         Ok(images)
     }
@@ -87,19 +105,30 @@ impl Checkpoint {
     pub fn write(&self, room: &RoomName, image: &Image, durably: bool) -> Result<(), CheckpointError> {
         let path = self.rooms.join(format!("{room}.json"));
         let draft = self.rooms.join(format!("{room}.draft"));
-        let bytes = serde_json::to_vec(image)
+        let bytes = serde_json::to_vec(&Versioned { version: VERSION, room: image })
             .map_err(|error| CheckpointError::Damaged { path: path.clone(), error })?;
         let mut file = File::create(&draft).map_err(at(&draft))?;
         file.write_all(&bytes).map_err(at(&draft))?;
-        if durably {
-            file.sync_all().map_err(at(&draft))?;
-        }
+        // Always: on some file systems a rename comes to disk before the content, and a power cut leaves nothing.
+        file.sync_data().map_err(at(&draft))?;
         fs::rename(&draft, &path).map_err(at(&path))?;
         if durably {
             File::open(&self.rooms).and_then(|dir| dir.sync_all()).map_err(at(&self.rooms))?;
         }
         Ok(())
     }
+}
+
+/// Reads what a room's file holds; `path` is for messages.
+pub fn read(path: &Path, bytes: &[u8]) -> Result<Image, CheckpointError> {
+    let damaged = |error| CheckpointError::Damaged { path: path.to_owned(), error };
+    // The form first: what another one holds may not even parse.
+    let Versioned { version, .. } =
+        serde_json::from_slice::<Versioned<serde::de::IgnoredAny>>(bytes).map_err(damaged)?;
+    if version != VERSION {
+        return Err(CheckpointError::OtherVersion { path: path.to_owned(), found: version });
+    }
+    Ok(serde_json::from_slice::<Versioned<Image>>(bytes).map_err(damaged)?.room)
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> CheckpointError {

@@ -66,10 +66,12 @@ impl Cell {
             if finally {
                 inner.ceiling = next;
             }
-            // Only where somebody has arrived: a room woken and left alone should have no gap after a crash.
+            // Only where somebody has arrived: a room woken and left alone should have no wide gap after a crash.
             let left = inner.ceiling.saturating_sub(next);
             let reserves = (1..RESERVE / 2).contains(&left);
             let ceiling = if reserves { next.saturating_add(RESERVE) } else { inner.ceiling };
+            // One more than given says that this is no clean stop: sessions begun since may be lost.
+            let ceiling = if finally { next } else { ceiling.max(next + 1) };
             (inner.image(ceiling), reserves)
         };
         checkpoint.write(name, &image, finally || reserves)?;
@@ -179,15 +181,17 @@ impl MemoryStore {
         call: &Call,
         operation: impl FnOnce(&mut State, Millis) -> T,
     ) -> Result<T, StoreError> {
-        self.with_room(name, call, 0, operation)
+        self.with_room(name, call, 0, true, operation)
     }
 
-    /// Runs an operation that may give up to `newcomers` numbers.
+    /// Runs an operation that may give up to `newcomers` numbers; `is_change`: it changes the room whatever it
+    /// shows from outside.
     fn with_room<T>(
         &self,
         name: &RoomName,
         call: &Call,
         newcomers: u64,
+        is_change: bool,
         operation: impl FnOnce(&mut State, Millis) -> T,
     ) -> Result<T, StoreError> {
         let cell = self.cell(name, call)?;
@@ -197,9 +201,13 @@ impl MemoryStore {
                 .lock_reserving(name, call, newcomers, checkpoint)
                 .map_err(|error| StoreError::Unavailable(error.to_string()))?,
         };
+        let before = inner.state.shape();
+        let answer = operation(&mut inner.state, self.clock.now_ms());
         // Under the lock: a save that comes before the change must not count as one of it.
-        cell.dirty.store(true, Ordering::Release);
-        Ok(operation(&mut inner.state, self.clock.now_ms()))
+        if is_change || inner.state.shape() != before {
+            cell.dirty.store(true, Ordering::Release);
+        }
+        Ok(answer)
     }
 
     fn cell(&self, name: &RoomName, call: &Call) -> Result<Arc<Cell>, StoreError> {
@@ -226,7 +234,9 @@ impl Store for MemoryStore {
         call: &Call,
         newcomers: &[Newcomer],
     ) -> Result<Vec<Outcome>, StoreError> {
-        self.with_room(room, call, newcomers.len() as u64, |state, now| state.arrive(call, newcomers, now))
+        self.with_room(room, call, newcomers.len() as u64, true, |state, now| {
+            state.arrive(call, newcomers, now)
+        })
     }
 
     async fn observe(
@@ -236,7 +246,8 @@ impl Store for MemoryStore {
         beats: &Beats,
         known: Option<&Snapshot>,
     ) -> Result<Snapshot, StoreError> {
-        self.with(room, call, |state, now| state.observe(call, beats, known, now))
+        // Most ticks change nothing: the room is not written for them.
+        self.with_room(room, call, 0, false, |state, now| state.observe(call, beats, known, now))
     }
 
     async fn enter(
@@ -268,9 +279,5 @@ impl Store for MemoryStore {
 
     async fn control(&self, room: &RoomName, call: &Call, control: Control) -> Result<(), StoreError> {
         self.with(room, call, |state, now| state.control(call, control, now))
-    }
-
-    async fn ready(&self) -> Result<(), StoreError> {
-        Ok(())
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anteroom::clock::Clock;
 use anteroom::room::standing::Place;
 use anteroom::room::state::{Beats, Call, Control, Hints, Newcomer, Outcome};
-use anteroom::store::checkpoint::{Checkpoint, CheckpointError, Image};
+use anteroom::store::checkpoint::{Checkpoint, CheckpointError, Image, read};
 use anteroom::store::memory::MemoryStore;
 use anteroom::store::{Store, StoreError};
 use tempfile::TempDir;
@@ -40,7 +40,7 @@ fn crashed(dir: &Path) -> TempDir {
 
 fn image(dir: &Path) -> Option<Image> {
     let bytes = fs::read(dir.join("rooms/shop.json")).ok()?;
-    Some(serde_json::from_slice(&bytes).expect("a file is whole at every moment"))
+    Some(read(&dir.join("rooms/shop.json"), &bytes).expect("a file is whole at every moment"))
 }
 
 async fn arrive(store: &MemoryStore, call: &Call, count: usize) -> Result<Vec<Outcome>, StoreError> {
@@ -182,15 +182,32 @@ async fn a_clean_end_leaves_no_gap_and_nobody_waits_for_healing() {
     store.save(true).unwrap();
     drop(store);
     let store = open(dir.path(), Clock::system());
-    // Woken and left alone: a crash now leaves no gap either.
-    store.save(false).unwrap();
-    drop(store);
-    let store = open(dir.path(), Clock::system());
     assert!(store.leave(&name("shop"), &call, &[(place(&before[0]), None)]).await.is_ok());
     let Outcome::Admitted(inside, until) = before[1] else { panic!("{before:?}") };
     assert_eq!(store.leave(&name("shop"), &call, &[(inside, Some(until))]).await.unwrap(), [true]);
     let next = arrive(&store, &call, 1).await.unwrap()[0];
     assert!(matches!(next, Outcome::Admitted(Place { number: 3, .. }, _)), "{next:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_entered_a_woken_room_just_before_a_crash_keeps_their_session() {
+    let dir = TempDir::new().unwrap();
+    let call = under("capacity=1");
+    let store = open(dir.path(), Clock::system());
+    let before = arrive(&store, &call, 2).await.unwrap();
+    store.save(true).unwrap();
+    drop(store);
+    let store = open(dir.path(), Clock::system());
+    let Outcome::Admitted(first, until) = before[0] else { panic!("{before:?}") };
+    store.save(false).unwrap();
+    // Nobody arrives, but somebody goes and somebody enters, and no save comes in between.
+    store.leave(&name("shop"), &call, &[(first, Some(until))]).await.unwrap();
+    let entered = store.enter(&name("shop"), &call, &[place(&before[1])]).await.unwrap()[0];
+    let Outcome::Admitted(second, until) = entered else { panic!("{entered:?}") };
+    drop(store);
+    let store = open(dir.path(), Clock::system());
+    let touched = store.touch(&name("shop"), &call, &[(second, until)]).await.unwrap();
+    assert!(matches!(touched[..], [Some(_)]), "{touched:?}");
 }
 
 #[tokio::test(start_paused = true)]

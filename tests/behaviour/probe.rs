@@ -144,8 +144,4 @@ impl Store for Probe {
         self.called(&self.others, call, false).await?;
         self.store.control(room, call, control).await
     }
-
-    async fn ready(&self) -> Result<(), StoreError> {
-        self.store.ready().await
-    }
 }

@@ -151,7 +151,6 @@ pub(crate) async fn a_room_nobody_stated_is_unknown(subject: &dyn Subject) {
     for refusal in refusals {
         assert!(matches!(&refusal, Some(StoreError::NoRoom(name)) if *name == room), "{refusal:?}");
     }
-    store.ready().await.unwrap();
 }
 
 pub(crate) async fn one_room_too_many_is_refused_and_the_others_go_on(subject: &dyn Subject) {

@@ -11,6 +11,7 @@ use anteroom::room::standing::Place;
 use anteroom::room::state::{Newcomer, Outcome, Subject};
 
 use crate::passes::Passes;
+use crate::visitor::{Seat, Visitor, seat};
 
 /// Fails the audit unless the condition holds.
 macro_rules! ensure {
@@ -28,40 +29,6 @@ pub(crate) type Audit = Result<(), String>;
 /// One credit, in the auditor's own unit: a rate of 1/h makes one unit a millisecond.
 const CREDIT: u128 = 3_600_000;
 
-/// What the auditor knows of one visitor.
-#[derive(Clone, Debug)]
-pub(crate) struct Visitor {
-    /// How many came before.
-    arrival: usize,
-    pub(crate) seat: Seat,
-    /// Last heard of; a time in which nobody could be heard of counts.
-    heard: Millis,
-    /// The shortest and longest `patience` since.
-    patience: (Millis, Millis),
-    called: Millis,
-    /// When the call may have begun anew at the latest.
-    renewed: Millis,
-    /// The shortest `claim_ttl` since the call.
-    claim: Millis,
-    /// The lowest position told so far.
-    told: u64,
-    /// Gave their place up themselves.
-    quit: bool,
-    /// Held a place when the room's past was lost, and may show their ticket until then.
-    pub(crate) owed_until: Millis,
-}
-
-/// Where a visitor is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Seat {
-    Waiting,
-    Called,
-    Inside,
-    Gone,
-    /// The room says itself that it cannot tell.
-    Unknown,
-}
-
 /// Watches one room over its whole life, losses included.
 #[derive(Debug)]
 pub(crate) struct Auditor {
@@ -78,6 +45,8 @@ pub(crate) struct Auditor {
     held: u64,
     /// Positions told in answers, to be borne out by the snapshot of the same instant.
     told: Vec<(Place, u64)>,
+    /// The last place in line that was ever called.
+    farthest: Option<Place>,
     /// A loss has happened: calls may have been set back behind others.
     healed: bool,
     /// The clock was set back over a total loss: generations no longer tell who came first.
@@ -98,6 +67,7 @@ impl Auditor {
             seen_at: now,
             held: 0,
             told: Vec::new(),
+            farthest: None,
             healed: false,
             order_lost: false,
         }
@@ -234,14 +204,25 @@ impl Auditor {
 
     /// A pass was shown to be prolonged, and answered.
     pub(crate) fn touched(&mut self, place: Place, answer: Option<Millis>) -> Audit {
+        if let Some(visitor) = self.visitors.get_mut(&place).filter(|_| answer.is_some()) {
+            // Whoever has shown a pass was inside: no place in line is owed to them any more.
+            visitor.owed_until = 0;
+        }
         self.passes.touch(place, answer, self.now, &self.policy)
     }
 
     /// A place or pass was given up.
     pub(crate) fn left(&mut self, place: Place, pass_shown: bool) {
-        self.passes.give_back(place, pass_shown);
+        if pass_shown {
+            self.passes.give_back(place);
+        }
         if let Some(visitor) = self.visitors.get_mut(&place) {
-            visitor.quit = true;
+            // By a ticket alone nobody leaves who is inside already.
+            visitor.quit |= pass_shown || visitor.seat != Seat::Inside;
+        }
+        if self.healed && self.farthest > Some(place) {
+            // They may have been called in the moment before they left, unseen.
+            self.visitors.values_mut().for_each(|visitor| visitor.renewed = self.now);
         }
     }
 
@@ -298,8 +279,7 @@ impl Auditor {
         let mut waiting = Vec::new();
         let mut fresh_calls = Vec::new();
         let mut overtaken = false;
-        let last_called = self.visitors.iter().rfind(|(_, visitor)| visitor.seat == Seat::Called);
-        let last_called = last_called.map(|(place, _)| *place);
+        let farthest = self.farthest;
         for (place, visitor) in &mut self.visitors {
             let known = snapshot.know(*place);
             let after = seat(known, self.passes.is_inside(*place));
@@ -312,7 +292,8 @@ impl Auditor {
             let is_in = matches!(after, Seat::Called | Seat::Inside);
             if is_in && !was_in && !self.passes.was_recovered(*place) {
                 fresh_calls.push(*place);
-                overtaken |= last_called.is_some_and(|last| last > *place);
+                overtaken |= farthest.is_some_and(|farthest| farthest > *place);
+                self.farthest = self.farthest.max(Some(*place));
                 (visitor.called, visitor.renewed, visitor.claim) = (now, now, self.policy.claim_ttl);
             }
             visitor.check_gone(*place, after, now)?;
@@ -322,6 +303,7 @@ impl Auditor {
             let known = snapshot.know(place);
             ensure!(known == Known::Waiting(position), "{place:?} was told {position}, and is {known:?}");
         }
+        ensure!(!snapshot.paused || fresh_calls.is_empty(), "{fresh_calls:?} called in a paused room");
         self.check_calls(&fresh_calls, &waiting)?;
         self.check_positions(&waiting, snapshot)?;
         if self.healed && overtaken {
@@ -399,30 +381,6 @@ impl Auditor {
 
     fn count(&self, seat: Seat) -> u64 {
         self.visitors.values().filter(|visitor| visitor.seat == seat).count() as u64
-    }
-}
-
-impl Visitor {
-    /// Nobody who was heard of goes by time alone, and no call runs out early.
-    fn check_gone(&self, place: Place, after: Seat, now: Millis) -> Audit {
-        if after != Seat::Gone && after != Seat::Unknown || self.quit {
-            return Ok(());
-        }
-        let patient = now - self.heard < self.patience.0;
-        ensure!(self.seat != Seat::Waiting || !patient, "{place:?} was heard of at {}, but gone", self.heard);
-        let claims = now < self.called + self.claim;
-        ensure!(self.seat != Seat::Called || !claims, "{place:?} was called at {}, but gone", self.called);
-        Ok(())
-    }
-}
-
-fn seat(known: Known, inside: bool) -> Seat {
-    match known {
-        Known::Waiting(_) => Seat::Waiting,
-        Known::Called => Seat::Called,
-        _ if inside => Seat::Inside,
-        Known::Gone => Seat::Gone,
-        Known::Unknown => Seat::Unknown,
     }
 }
 

@@ -9,8 +9,9 @@ use anteroom::room::snapshot::{Known, Snapshot};
 use anteroom::room::standing::Place;
 use anteroom::room::state::{Beats, Call, Control, Hints, Limits, Newcomer, Outcome, State, Subject};
 
-use crate::auditor::{Audit, Auditor, Seat, ensure, place_of};
+use crate::auditor::{Audit, Auditor, ensure, place_of};
 use crate::policies::{CHOICES, policy};
+use crate::visitor::Seat;
 
 /// When histories begin.
 pub(crate) const START: Millis = 1_700_000_000_000;
@@ -105,7 +106,14 @@ impl World {
             }
         };
         self.act(op)?;
+        let generation = self.snapshot.generation();
         self.snapshot = self.state.observe(&self.call(), &Beats::new(), None, self.now);
+        let anew = generation != self.snapshot.generation() && !matches!(op, Op::Reset);
+        if anew || matches!(op, Op::Wipe { .. }) {
+            // The store's part: a checkpoint of a new room or generation is written at once. That of a reset may
+            // get lost.
+            self.save();
+        }
         self.remember();
         self.auditor.check(&self.snapshot)?;
         self.check_tick()?;
@@ -124,7 +132,8 @@ impl World {
             Op::Policy(choice) => self.policy = policy(CHOICES[usize::from(*choice) % CHOICES.len()]),
             Op::Crash { back, .. } | Op::Restart { back } | Op::Wipe { back, .. } => {
                 self.now -= u64::from(*back);
-                return self.lose(op);
+                self.lose(op);
+                return Ok(());
             }
             _ => {}
         }
@@ -154,7 +163,7 @@ impl World {
                 let passes: Vec<_> = self
                     .pick_all(picks)
                     .into_iter()
-                    .filter_map(|place| Some((place, self.auditor.passes.until(place)?)))
+                    .filter_map(|place| Some((place, self.auditor.passes.shown(place, now)?)))
                     .collect();
                 let answers = self.state.touch(&call, &passes, now);
                 for ((place, _), answer) in passes.into_iter().zip(answers) {
@@ -210,23 +219,19 @@ impl World {
                 continue;
             }
             heard.push(*place);
-            match beats.iter_mut().find(|(generation, _)| *generation == place.generation) {
-                Some((_, numbers)) => {
-                    numbers.insert(place.number);
-                }
-                None => {
-                    let mut numbers = Bits::default();
-                    numbers.insert(place.number);
-                    beats.push((place.generation, numbers));
-                }
-            }
+            let line = beats.iter().position(|(generation, _)| *generation == place.generation);
+            let line = line.unwrap_or_else(|| {
+                beats.push((place.generation, Bits::default()));
+                beats.len() - 1
+            });
+            beats[line].1.insert(place.number);
         }
         self.state.observe(&self.call(), &beats, None, self.now);
         self.auditor.heard(&heard);
     }
 
     /// The room loses all or part of its past and comes back.
-    fn lose(&mut self, op: &Op) -> Audit {
+    fn lose(&mut self, op: &Op) {
         let mut known = None;
         let mut full = false;
         match op {
@@ -244,8 +249,10 @@ impl World {
                 self.state.resume(beyond + 1 + u64::from(*ceiling), self.now);
             }
             Op::Wipe { hints, known: handed, .. } => {
-                // Generations are milliseconds: a room made and lost within one is beyond them.
-                while self.auditor.knows_generation(self.now) {
+                // Generations are milliseconds, and a newer one than the clock's is the next above it: a room
+                // made and lost within two of them is beyond both.
+                self.now += 2;
+                while self.auditor.knows_generation(self.now) || self.auditor.knows_generation(self.now - 1) {
                     self.now += 1;
                 }
                 self.state = State::new(self.policy.clone(), self.now);
@@ -265,11 +272,6 @@ impl World {
         self.auditor.advance(self.now, &self.in_force());
         let snapshot = self.state.observe(&self.call(), &Beats::new(), known, self.now);
         self.auditor.begin_anew(&snapshot, full);
-        if matches!(op, Op::Wipe { .. }) {
-            // The store's part: a checkpoint of a new generation is written at once.
-            self.save();
-        }
-        Ok(())
     }
 
     fn save(&mut self) {
@@ -281,7 +283,12 @@ impl World {
     fn check_tick(&mut self) -> Audit {
         let before = self.state.clone();
         self.state.observe(&self.call(), &Beats::new(), None, self.now);
-        ensure!(before == self.state, "a second tick made {:#?}\nof {before:#?}", self.state);
+        ensure!(
+            before == self.state,
+            "a second tick made {}\nof {}",
+            serde_json::to_string(&self.state).unwrap_or_default(),
+            serde_json::to_string(&before).unwrap_or_default()
+        );
         Ok(())
     }
 
@@ -359,11 +366,5 @@ impl World {
 
     fn pick_all(&self, picks: &[u8]) -> Vec<Place> {
         picks.iter().filter_map(|pick| self.pick(*pick)).collect()
-    }
-
-    /// Visitors in this seat.
-    pub(crate) fn seated(&self, seat: Seat) -> Vec<Place> {
-        let visitors = self.auditor.visitors.iter();
-        visitors.filter(|(_, visitor)| visitor.seat == seat).map(|(place, _)| *place).collect()
     }
 }

@@ -11,3 +11,4 @@ mod passes;
 mod policies;
 mod random;
 mod regressions;
+mod visitor;

@@ -49,10 +49,16 @@ impl Passes {
         self.sessions.get(&place).or_else(|| self.slotless.get(&place)).copied()
     }
 
+    /// A pass that its holder can still show, given back or not.
+    pub(crate) fn shown(&self, place: Place, now: Millis) -> Option<Millis> {
+        let returned = self.ended.get(&place).copied().filter(|until| *until > now);
+        self.until(place).or(returned)
+    }
+
     pub(crate) fn expire(&mut self, now: Millis) {
         self.recovered.clear();
         for passes in [&mut self.sessions, &mut self.slotless] {
-            self.ended.extend(passes.extract_if(|_, until| *until <= now));
+            keep_latest(&mut self.ended, passes.extract_if(|_, until| *until <= now));
         }
     }
 
@@ -64,12 +70,15 @@ impl Passes {
             return Ok(());
         }
         // A room that kept a session through a loss answers with it, as it last knew it.
-        let kept = self.slotless.remove(&place).filter(|kept| until <= *kept);
-        let right = until == now + policy.session_ttl || kept.is_some();
-        ensure!(right, "{place:?} is let in until {until} at {now}");
-        if policy.capacity.is_some() && kept.is_some() {
+        let slotless = self.slotless.remove(&place);
+        let fresh = until == now + policy.session_ttl;
+        let kept = slotless.is_some_and(|kept| until <= kept);
+        ensure!(fresh || kept, "{place:?} is let in until {until} at {now}");
+        if policy.capacity.is_some() && (!fresh || slotless == Some(until)) {
             self.recovered.insert(place);
         }
+        // The pass of a session that the room lost is still out.
+        keep_latest(&mut self.ended, slotless.map(|kept| (place, kept)));
         let book = if policy.capacity.is_some() { &mut self.sessions } else { &mut self.slotless };
         book.insert(place, until);
         Ok(())
@@ -101,12 +110,11 @@ impl Passes {
         Ok(())
     }
 
-    /// A place was given up, and with it the pass, if it was `shown` or holds a slot.
-    pub(crate) fn give_back(&mut self, place: Place, shown: bool) {
-        let pass =
-            self.sessions.remove(&place).or_else(|| shown.then(|| self.slotless.remove(&place)).flatten());
+    /// A pass was given back.
+    pub(crate) fn give_back(&mut self, place: Place) {
+        let pass = self.sessions.remove(&place).or_else(|| self.slotless.remove(&place));
         if let Some(until) = pass {
-            self.ended.insert(place, until);
+            keep_latest(&mut self.ended, [(place, until)]);
             self.returned.insert(place);
         }
     }
@@ -119,8 +127,16 @@ impl Passes {
 
     /// The room lost its past: it may or may not know these, and it has forgotten what was given back.
     pub(crate) fn lose(&mut self, now: Millis) {
-        self.slotless.extend(self.sessions.drain());
-        self.slotless.extend(self.ended.extract_if(|_, until| *until > now));
+        keep_latest(&mut self.slotless, self.sessions.drain());
+        keep_latest(&mut self.slotless, self.ended.extract_if(|_, until| *until > now));
         self.returned.clear();
+    }
+}
+
+/// A place may have been inside more than once, where the first time was lost.
+fn keep_latest(book: &mut HashMap<Place, Millis>, passes: impl IntoIterator<Item = (Place, Millis)>) {
+    for (place, until) in passes {
+        let end = book.entry(place).or_insert(until);
+        *end = until.max(*end);
     }
 }

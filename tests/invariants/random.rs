@@ -1,6 +1,7 @@
 //! Random histories: first without a loss, where nothing is excused; then with every loss there is.
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 use crate::history::{Op, Pause, World};
 use crate::policies::CHOICES;
@@ -61,7 +62,8 @@ fn run(choice: usize, steps: &[Step]) -> Result<(), TestCaseError> {
     let mut wipes = 0;
     for (index, (pause, op)) in steps.iter().enumerate() {
         wipes += usize::from(matches!(op, Op::Wipe { .. }));
-        if matches!(op, Op::Wipe { .. }) && wipes > 3 {
+        // Nor are two total losses by a clock that was set back before the first room of all.
+        if matches!(op, Op::Wipe { .. }) && (wipes > 3 || world.auditor.order_lost) {
             continue;
         }
         world
@@ -71,8 +73,21 @@ fn run(choice: usize, steps: &[Step]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// How many histories each property is tried on.
+const CASES: u32 = 400;
+
+/// The same histories at every run, so that a change is judged by itself and not by its luck; others are tried with
+/// `PROPTEST_RNG_SEED=n`.
+fn config() -> ProptestConfig {
+    let mut config = ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() };
+    if config.rng_seed == RngSeed::Random {
+        config.rng_seed = RngSeed::Fixed(1);
+    }
+    config
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn without_a_loss_every_rule_holds(

@@ -6,11 +6,12 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{MAX_PAGE, Purpose, Role, StoreChoice};
+use super::{Purpose, Role, StoreChoice};
 use crate::config::cli::Flags;
 use crate::config::keys;
 use crate::config::{Grade, Mistake, yaml};
 use crate::listen::Listen;
+use crate::page::Page;
 use crate::room::policy::quoted;
 use crate::room::token::Key;
 use crate::routes::Routes;
@@ -137,14 +138,17 @@ impl Reader {
         read.and_then(|text| keys::parse(&text, file)).map_err(|found| self.mistakes.extend(found)).ok()
     }
 
-    pub(super) fn page(&mut self, file: Option<&Path>) -> Option<PathBuf> {
-        let file = file?;
-        match yaml::read_file(file) {
-            Ok(text) if text.len() as u64 <= MAX_PAGE => {}
-            Ok(_) => self.wrong("page", "the template is larger than 1 MiB", "keep the page small"),
+    pub(super) fn page(&mut self, file: Option<&Path>) -> Page {
+        let Some(file) = file else { return Page::builtin() };
+        match yaml::read_file(file).map(|text| Page::from_template(&text)) {
+            Ok(Ok(page)) => return page,
+            Ok(Err(error)) => {
+                let problem = format!("{}: {error}", file.display());
+                self.wrong("page", problem, "docs/page.md says what a template may hold");
+            }
             Err(unreadable) => self.mistakes.push(unreadable),
         }
-        Some(file.to_owned())
+        Page::builtin()
     }
 
     pub(super) fn domain(&mut self, text: &str) -> Option<String> {

@@ -108,9 +108,9 @@ impl State {
         }
     }
 
-    /// Whether the session of a valid pass that the room does not know may have been lost.
+    /// Whether the session of a valid pass that the room does not know may have been lost, or never held a slot.
     pub(super) fn recover_pass(&mut self, place: Place, now: Millis) -> bool {
-        if now >= self.doubt_until {
+        if now >= self.doubt_until.max(self.slotless_until) {
             return false;
         }
         self.remove_from_line(place);
@@ -141,9 +141,13 @@ impl State {
         let newer = generation > self.current().generation();
         // Where numbers end is known to nobody: a line that can give none is not to be the last.
         let exhausted = newer && line.next() == u64::MAX;
-        if self.lines.len() + usize::from(exhausted) >= MAX_LINES || !(newer || now < self.doubt_until) {
+        // A line that never gave a number makes room for one that did.
+        let kept = |line: &Line| !newer || line.next() > 1;
+        let count = self.lines.iter().filter(|line| kept(line)).count();
+        if count + usize::from(exhausted) >= MAX_LINES || !(newer || now < self.doubt_until) {
             return false;
         }
+        self.lines.retain(kept);
         let at = self.lines.partition_point(|other| other.generation() < generation);
         self.lines.insert(at, line);
         if exhausted {

@@ -69,9 +69,10 @@ impl State {
         (!limited).then_some(until)
     }
 
-    /// Gives up whatever a place holds; whether that freed anything.
+    /// Gives up a place in line by its ticket, or a session as well by its pass; whether that freed anything.
     pub(super) fn leave_one(&mut self, place: Place, pass_until: Option<Millis>, now: Millis) -> bool {
-        let held = self.sessions.release(place);
+        // Whoever throws their ticket away once inside stays inside.
+        let held = pass_until.and_then(|_| self.sessions.release(place));
         let seat = self.remove_from_line(place);
         if let Some(line) = self.line_mut(place.generation).filter(|line| line.in_doubt()) {
             line.close(place.number);
