@@ -158,6 +158,20 @@ async fn the_whole_way_of_two_visitors() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_ticket_given_up_from_inside_ends_no_session() {
+    let api = Api::open("capacity=1");
+    let pass = api.shop("POST join", &[]).await.token("pass");
+    let ticket = api.shop("POST join", &[]).await.token("ticket");
+    api.shop("DELETE pass", &[("x-anteroom-pass", &pass)]).await.is(204);
+    let pass = api.shop("POST enter", &[("x-anteroom-ticket", &ticket)]).await.token("pass");
+    api.shop("DELETE ticket", &[("x-anteroom-ticket", &ticket)]).await.is(204);
+    let told = api.shop("GET position", &[("x-anteroom-pass", &pass)]).await;
+    assert_eq!(told.is(200).json()["status"], "admitted");
+    let next = api.shop("POST join", &[]).await;
+    assert_eq!(next.is(201).json()["status"], "waiting", "the slot is still taken");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_place_given_up_is_gone() {
     let api = Api::open("capacity=0");
     let ticket = api.shop("POST join", &[]).await.token("ticket");

@@ -37,6 +37,7 @@ macro_rules! behaves_like_a_store {
             observing_twice_does_nothing_twice
             touched_sessions_live_and_others_end
             leaving_twice_frees_once_and_voids_the_pass
+            a_ticket_given_up_ends_no_session
             the_silent_lose_their_place_and_the_heard_keep_it
             limits_change_between_calls_and_nobody_loses_a_place
             operators_pause_limit_and_reset
@@ -244,6 +245,18 @@ pub(crate) async fn leaving_twice_frees_once_and_voids_the_pass(subject: &dyn Su
     shop.pass(20_000).await;
     let snapshot = shop.observe().await;
     assert!(!snapshot.is_void(inside) && snapshot.quiet, "once it has ended by itself it is forgotten");
+}
+
+pub(crate) async fn a_ticket_given_up_ends_no_session(subject: &dyn Subject) {
+    let shop = Shop::open(subject, "capacity=1 session_ttl=20s");
+    let outcomes = shop.arrive(2).await;
+    let (inside, waiting) = (place(&outcomes[0]), place(&outcomes[1]));
+    assert!(!shop.leave(inside, None).await, "a ticket frees no slot");
+    assert_eq!(shop.enter(inside).await, outcomes[0], "still inside");
+    let snapshot = shop.observe().await;
+    assert!(!snapshot.is_void(inside) && snapshot.know(waiting) == Known::Waiting(1));
+    assert!(shop.leave(inside, Some(until(outcomes[0]))).await, "the pass does");
+    assert_eq!(shop.observe().await.know(waiting), Known::Called);
 }
 
 pub(crate) async fn the_silent_lose_their_place_and_the_heard_keep_it(subject: &dyn Subject) {
