@@ -5,7 +5,7 @@ mod keys;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::Stream;
 use tonic::server::NamedService;
@@ -35,8 +35,11 @@ use crate::telemetry::metrics::label::ListenerLabel;
 use crate::telemetry::metrics::{ListenerMetrics, Metrics};
 use crate::telemetry::trace::{TraceError, Tracer};
 
-/// How often the embedded store writes its checkpoint: what a crash loses comes back with the tickets.
-const CHECKPOINT_EVERY: Duration = Duration::from_millis(250);
+/// The least time between two checkpoints of the embedded store. What a crash loses comes back with tickets and
+/// passes, but a session begun in this time may be given away before its pass is shown: so it is short.
+const CHECKPOINT_GAP: Duration = Duration::from_millis(25);
+/// Four times as long as a checkpoint took, the next one waits: large rooms are not written all the time.
+const CHECKPOINT_REST: u32 = 4;
 /// The most rooms with metrics of their own, at some 45 series each; the others share one.
 const MAX_ROOMS_MEASURED: usize = 1_000;
 /// From readiness off to closing: what a balancer needs to notice. Part of `--drain`.
@@ -144,18 +147,18 @@ pub async fn run(
 
 /// Writes the checkpoint until the end begins; the last one is written when all else has ended.
 async fn checkpoint(store: Arc<MemoryStore>, shutdown: Shutdown) -> Result<(), CheckpointError> {
-    let mut ticks = tokio::time::interval(CHECKPOINT_EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let closing = shutdown.closing();
     tokio::pin!(closing);
     let mut failing = false;
+    let mut rest = CHECKPOINT_GAP;
     loop {
         tokio::select! {
             () = &mut closing => return Ok(()),
-            _ = ticks.tick() => {}
+            () = tokio::time::sleep(rest) => {}
         }
-        let store = store.clone();
+        let (store, begun) = (store.clone(), Instant::now());
         let saved = tokio::task::spawn_blocking(move || store.save(false)).await;
+        rest = CHECKPOINT_GAP.max(begun.elapsed() * CHECKPOINT_REST);
         // A full disk must not stop the line: it is said once, and tried again.
         match saved {
             Ok(Ok(_)) if failing => {

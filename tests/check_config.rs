@@ -231,7 +231,7 @@ fn our_own_settings_are_checked_too() {
     assert_eq!(
         out.lines().collect::<Vec<_>>(),
         [
-            "--tick (ANTEROOM_TICK): \"1ms\" is out of bounds; write a duration from 50ms to 5s",
+            "--tick (ANTEROOM_TICK): \"1ms\" is out of bounds; write a duration from 50ms to 1s",
             "ANTEROOM_TIK: is not a known environment variable; did you mean ANTEROOM_TICK?",
             "2 mistakes"
         ]

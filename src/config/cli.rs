@@ -95,7 +95,7 @@ pub struct Flags {
     /// Domain of the cookies, to share places between hosts; without it they belong to the one host
     #[arg(long, env = "ANTEROOM_COOKIE_DOMAIN", value_name = "DOMAIN")]
     pub cookie_domain: Option<String>,
-    /// How often the copy of each room's state is renewed, 50ms to 5s
+    /// How often the copy of each room's state is renewed, 50ms to 1s
     #[arg(long, env = "ANTEROOM_TICK", value_name = "DURATION", default_value = "200ms")]
     pub tick: String,
     /// How long a ticket is valid, 1h to 31d: longer than anybody waits

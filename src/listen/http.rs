@@ -20,8 +20,9 @@ use super::{Bound, Limits};
 use crate::drain::{Phase, Shutdown};
 use crate::telemetry::metrics::ListenerMetrics;
 
-/// The largest head of a request, in bytes; HTTP/1's buffer and HTTP/2's header list.
-const MAX_HEAD: u32 = 32 * 1024;
+/// The largest head of a request, in bytes; HTTP/1's buffer and HTTP/2's header list. As much as Envoy lets through
+/// (`max_request_headers_kb: 60`).
+const MAX_HEAD: u32 = 64 * 1024;
 /// How much of an answer is held for a client that reads slowly, in bytes for each HTTP/2 stream.
 const MAX_SEND_BUFFER: usize = 64 * 1024;
 

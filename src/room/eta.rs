@@ -91,6 +91,11 @@ impl History {
         Speed { per_second: per_second.unwrap_or(0.0), confidence }
     }
 
+    /// Whether every bucket is there, as in a history read from elsewhere it may not be.
+    pub fn is_whole(&self) -> bool {
+        self.buckets.len() == BUCKETS
+    }
+
     fn advance(&mut self, bucket: u64) {
         let steps = usize::try_from(bucket.saturating_sub(self.newest)).unwrap_or(BUCKETS).min(BUCKETS);
         self.buckets.rotate_right(steps);
@@ -137,11 +142,11 @@ impl Speed {
 }
 
 /// When a waiting visitor should ask again, in seconds: about half the time they can hardly do better than,
-/// between 2 and 10 s, and often enough that `patience` does not run out between two polls.
+/// between 2 and 10 s, and often enough that neither `patience` nor a call's `claim_ttl` runs out between two polls.
 pub fn poll_after(eta: Option<Eta>, policy: &Policy) -> u32 {
     let by_eta = eta.map_or(10, |eta| eta.low.div_ceil(2).clamp(2, 10));
-    let by_patience = (policy.patience / 3_000).max(1);
-    u32::try_from(by_eta.min(by_patience)).unwrap_or(10)
+    let by_policy = (policy.patience / 3_000).min(policy.claim_ttl / 2_000).max(1);
+    u32::try_from(by_eta.min(by_policy)).unwrap_or(10)
 }
 
 #[cfg(test)]
@@ -214,6 +219,8 @@ mod tests {
     fn polls_come_often_enough_to_stay_alive() {
         let hasty = policy(&[("rate", "1/h"), ("patience", "6s")]);
         assert_eq!(poll_after(None, &hasty), 2);
+        let brisk = policy(&[("rate", "1/h"), ("claim_ttl", "10s")]);
+        assert_eq!(poll_after(None, &brisk), 5);
         let calm = policy(&[("rate", "1/h")]);
         assert_eq!(poll_after(None, &calm), 10);
         let design = Eta { seconds: 12, low: 9, high: 18, confidence: 0.8 };

@@ -21,6 +21,7 @@ use super::rate::Rate;
 use super::sessions::Expiring;
 use super::snapshot::{LineView, Snapshot};
 use super::standing::Place;
+use super::token::MAX_EXACT;
 
 pub use heal::HOLD_MS;
 
@@ -239,6 +240,20 @@ impl State {
     /// The number the current generation gives next: what a checkpoint has to reserve beyond.
     pub fn next(&self) -> u64 {
         self.current().next()
+    }
+
+    /// What makes a state read from elsewhere one that no room can have; `None`: nothing.
+    pub fn flaw(&self) -> Option<&'static str> {
+        let generations = self.lines.iter().map(Line::generation);
+        match () {
+            () if self.lines.is_empty() => Some("a room has a line"),
+            () if !generations.is_sorted_by(|a, b| a < b) => {
+                Some("lines stand in the order of their generations")
+            }
+            () if self.current().next() >= MAX_EXACT => Some("the next number is absurd"),
+            () if !self.history.is_whole() => Some("the history has a bucket for each 10 s of 15 minutes"),
+            () => None,
+        }
     }
 
     /// What a tick may change that is worth keeping: next, head and floor, how many wait, are called and are inside,

@@ -15,7 +15,7 @@ use super::standing::Place;
 pub const MAX_TOKEN_LEN: usize = 2_048;
 
 /// Numbers and generations stay below this: exact in the doubles of Lua and JSON alike.
-const MAX_EXACT: u64 = 1 << 53;
+pub const MAX_EXACT: u64 = 1 << 53;
 
 /// Ticket or pass: the token's `typ`, so that one can never stand for the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::room::name::RoomName;
 use crate::room::state::State;
+use crate::room::token::MAX_EXACT;
 
 /// The form of the files: another one cannot be read.
 const VERSION: u32 = 1;
@@ -128,7 +129,11 @@ pub fn read(path: &Path, bytes: &[u8]) -> Result<Image, CheckpointError> {
     if version != VERSION {
         return Err(CheckpointError::OtherVersion { path: path.to_owned(), found: version });
     }
-    Ok(serde_json::from_slice::<Versioned<Image>>(bytes).map_err(damaged)?.room)
+    let image = serde_json::from_slice::<Versioned<Image>>(bytes).map_err(damaged)?.room;
+    match image.state.flaw().or((image.ceiling >= MAX_EXACT).then_some("the ceiling is absurd")) {
+        Some(flaw) => Err(damaged(serde::de::Error::custom(flaw))),
+        None => Ok(image),
+    }
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> CheckpointError {

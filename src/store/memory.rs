@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use parking_lot::{Mutex, MutexGuard, RwLock};
@@ -23,6 +24,9 @@ use crate::room::state::{Beats, Call, Control, Newcomer, Outcome, State};
 /// [`MemoryStore::save`] renews it, so that arrivals wait for the disk only where a room is new, or where more than
 /// 32,768 come between two saves.
 const RESERVE: u64 = 65_536;
+
+/// How long the last save may take over rooms that have not changed.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The embedded store.
 pub struct MemoryStore {
@@ -154,15 +158,20 @@ impl MemoryStore {
     /// Writes every room that has changed; the first failure is returned after all were tried.
     ///
     /// `finally`: the last one of this process; nothing is reserved beyond the numbers given, and whoever should
-    /// still arrive has their number reserved anew.
+    /// still arrive has their number reserved anew. What has not changed is then written as well, for as long as
+    /// [`LAST_WORDS`] lasts: it only saves those rooms from healing at the next start.
     pub fn save(&self, finally: bool) -> Result<usize, CheckpointError> {
         let Some(checkpoint) = &self.checkpoint else { return Ok(0) };
         let rooms: Vec<_> =
             self.rooms.read().iter().map(|(name, cell)| (name.clone(), cell.clone())).collect();
         let (mut saved, mut failed) = (0, None);
-        for (name, cell) in rooms {
-            if !cell.dirty.swap(false, Ordering::AcqRel) && !finally {
-                continue;
+        let (changed, others): (Vec<_>, Vec<_>) =
+            rooms.into_iter().partition(|(_, cell)| cell.dirty.swap(false, Ordering::AcqRel));
+        let others = if finally { others } else { Vec::new() };
+        let (must, begun) = (changed.len(), Instant::now());
+        for (index, (name, cell)) in changed.into_iter().chain(others).enumerate() {
+            if index >= must && begun.elapsed() > LAST_WORDS {
+                break;
             }
             match cell.save(&name, checkpoint, finally) {
                 Ok(()) => saved += 1,

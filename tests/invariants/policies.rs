@@ -20,7 +20,7 @@ pub(crate) const CHOICES: [&str; 12] = [
     "capacity=10 rate=100/s burst=3 claim_ttl=10s session_ttl=60s patience=7s",
     "capacity=0 claim_ttl=10s session_ttl=30s patience=20s",
     "rate=0/s burst=3 claim_ttl=10s session_ttl=30s patience=20s",
-    "capacity=5 claim_ttl=10s session_ttl=30s patience=1001ms",
+    "capacity=5 claim_ttl=10s session_ttl=30s patience=3001ms",
     "capacity=100 rate=7/m burst=1 claim_ttl=60s session_ttl=240s patience=180s",
     "rate=100/h burst=2 claim_ttl=2s session_ttl=3s patience=4s",
     "capacity=4 rate=3600/h burst=4 claim_ttl=20s session_ttl=10s patience=6s",

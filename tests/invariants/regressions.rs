@@ -153,7 +153,7 @@ fn a_quiet_room_promises_its_own_rate() {
 /// The time since the last tick counted at the new rate.
 #[test]
 fn a_raised_rate_does_not_reach_back() {
-    let mut state = State::new(policy("rate=0/s burst=100"), START);
+    let mut state = State::new(policy("rate=1/h burst=100"), START);
     arrive(&mut state, 300, START);
     assert_eq!(look(&mut state, START).waiting, 200);
     let faster = Call { policy: Some(policy("rate=100/s burst=100")), hints: Hints::default() };

@@ -78,7 +78,10 @@ impl State {
             line.close(place.number);
         }
         // Whoever keeps a copy of the pass must not get in with it: the slot is somebody else's now.
-        if let Some(until) = held.max(pass_until).filter(|until| *until > now)
+        // Nor with a newer one, where no slot tells how long that runs: at most for `session_ttl` from now.
+        let newest = now + self.in_force.session_ttl;
+        if let Some(until) =
+            held.or_else(|| pass_until.map(|until| until.max(newest))).filter(|until| *until > now)
             && place.generation >= self.floor
         {
             self.revoked.hold(place, until);
