@@ -15,9 +15,9 @@ use super::watching::Watching;
 use super::{Desk, sse};
 use crate::cookie::{TokenCookie, cookie_values};
 use crate::room::name::RoomName;
-use crate::room::standing::{Standing, Status};
+use crate::room::standing::{Standing, Status, Told};
 use crate::rooms::Room;
-use crate::rooms::visit::{Answer, Shown, VisitError};
+use crate::rooms::visit::{Answer, Issued, Shown, VisitError};
 use crate::store::StoreError;
 use crate::telemetry::metrics::label::StreamKind;
 
@@ -107,15 +107,15 @@ impl Desk {
         Ok((room, shown))
     }
 
-    fn tell(&self, room: &Room, headers: &HeaderMap, status: StatusCode, answer: &Answer) -> Response {
-        let mut body = json!(answer.standing);
+    fn tell<'a>(&self, room: &Room, headers: &HeaderMap, status: StatusCode, answer: &'a Answer) -> Response {
+        let token = |issued: &'a Option<Issued>| issued.as_ref().map(|issued| issued.token.as_str());
+        let (ticket, pass) = (token(&answer.ticket), token(&answer.pass));
+        let body = Told { standing: &answer.standing, ticket, pass };
         let mut cookies = Vec::new();
         if let Some(ticket) = &answer.ticket {
-            body["ticket"] = json!(ticket.token);
             cookies.push(TokenCookie::Ticket.set(room.name(), &ticket.token, ticket.max_age, &self.cookies));
         }
         if let Some(pass) = &answer.pass {
-            body["pass"] = json!(pass.token);
             cookies.push(TokenCookie::Pass.set(room.name(), &pass.token, pass.max_age, &self.cookies));
         }
         let spent = matches!(answer.standing.status, Status::Admitted | Status::Gone);

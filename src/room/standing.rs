@@ -52,6 +52,20 @@ pub struct Eta {
     pub confidence: f64,
 }
 
+/// A standing as it is told over HTTP: with the tokens that were issued along with it.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct Told<'a> {
+    /// Where the visitor stands.
+    #[serde(flatten)]
+    pub standing: &'a Standing,
+    /// A ticket, where one was issued.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<&'a str>,
+    /// A pass, where one was issued.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pass: Option<&'a str>,
+}
+
 /// Where a visitor stands, as JSON in every interface.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Standing {

@@ -15,7 +15,7 @@ use crate::pb::envoy::r#type::v3::HttpStatus;
 use crate::pb::google::rpc::Status;
 use crate::room::decision::{Refusal, Wait};
 use crate::room::name::RoomName;
-use crate::room::standing::{Standing, Status as StandingStatus};
+use crate::room::standing::{Status as StandingStatus, Told};
 
 /// The request headers that a denial's form depends on.
 const VARY: &str = "accept, accept-language, content-type, cookie";
@@ -28,15 +28,6 @@ pub(super) struct Denial {
     code: Code,
     message: String,
     http: DeniedHttpResponse,
-}
-
-/// A visitor's standing with the ticket that was issued for it.
-#[derive(Serialize)]
-struct StandingBody<'a> {
-    #[serde(flatten)]
-    standing: &'a Standing,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ticket: Option<&'a str>,
 }
 
 impl Denial {
@@ -70,7 +61,7 @@ impl Denial {
             }
         }
         let ticket = ticket.as_ref().map(|(ticket, _)| ticket.as_str());
-        denial.page_or_json(question, page, View::Standing(standing), &StandingBody { standing, ticket });
+        denial.page_or_json(question, page, View::Standing(standing), &Told { standing, ticket, pass: None });
         denial
     }
 
