@@ -30,19 +30,16 @@ fn answered(verdict: &Verdict, request: &ours::CheckRequest) -> ours::CheckRespo
 
 /// Asks everything there is to ask; the answers do not matter, that there are some does.
 fn ask_everything(question: &Question<'_>) {
-    let texts = [question.method(), question.authority(), question.scheme(), question.protocol()];
+    let texts = [question.method(), question.authority()];
     let options = [
         question.path(),
         question.path_and_query(),
         question.request_id(),
         question.accept_language(),
         question.traceparent(),
-        question.tracestate(),
-        question.source_address(),
     ];
     let flags = [
         question.is_http(),
-        question.is_head(),
         question.is_preflight(),
         question.is_websocket(),
         question.accepts_html(),
@@ -52,7 +49,7 @@ fn ask_everything(question: &Question<'_>) {
     let cookies: Vec<_> = cookie_values(question.cookies(), "anteroom_ticket_shop").collect();
     assert!(cookies.len() <= MAX_CANDIDATES && cookies.iter().all(|value| value.len() <= MAX_VALUE_LEN));
     let policy: Vec<_> = question.context_extensions().collect();
-    let everything = (texts, options, flags, names, policy, question.host(), question.grpc());
+    let everything = (texts, options, flags, names, policy, question.grpc());
     let metadata = (question.route_metadata(), question.subject(None), question.subject(Some("a")));
     assert!(!format!("{everything:?}{metadata:?}").is_empty());
 }
@@ -82,8 +79,6 @@ proptest! {
             prop_assert_eq!(question.method(), &http.method);
             prop_assert_eq!(question.path_and_query().unwrap_or(""), &http.path);
             prop_assert_eq!(question.authority(), &http.host);
-            prop_assert_eq!(question.scheme(), &http.scheme);
-            prop_assert_eq!(question.protocol(), &http.protocol);
             let mut expected: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
             for (name, value) in http.headers {
                 expected.entry(name).or_default().push(value.into_bytes());
@@ -104,13 +99,6 @@ proptest! {
         let extensions: HashMap<_, _> =
             question.context_extensions().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
         prop_assert_eq!(extensions, attributes.context_extensions);
-
-        let source = attributes.source.and_then(|source| source.address?.address);
-        let address = match &source {
-            Some(core::address::Address::SocketAddress(socket)) => socket.address.as_str(),
-            _ => "",
-        };
-        prop_assert_eq!(question.source_address().unwrap_or(""), address);
         ask_everything(&question);
     }
 

@@ -2,14 +2,13 @@
 //!
 //! Where the filter has `allowed_headers`, these must be among them: `accept`, `accept-language`, `cookie`,
 //! `content-type`, `origin`, `access-control-request-method`, `upgrade`, `x-grpc-web`, `x-request-id`,
-//! `traceparent`, `tracestate` and everything that begins with `x-anteroom-`.
+//! `traceparent` and everything that begins with `x-anteroom-`.
 
 mod accept;
 mod metadata;
 
 use std::borrow::Cow;
 
-use crate::pb::envoy::config::core::v3::address::Address;
 use crate::pb::envoy::service::auth::v3::attribute_context::HttpRequest;
 use crate::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest};
 use crate::room::policy::Mistake;
@@ -88,43 +87,10 @@ impl<'a> Question<'a> {
         self.http.map_or("", |http| &http.host)
     }
 
-    /// The host in lower case, without port and without a final dot; an IPv6 address keeps its brackets.
-    pub fn host(&self) -> Cow<'a, str> {
-        let authority = self.authority();
-        // The colons inside an IPv6 address's brackets divide no port.
-        let host = match authority.rfind(']') {
-            Some(end) if authority.starts_with('[') => &authority[..=end],
-            _ => authority.split_once(':').map_or(authority, |(host, _)| host),
-        };
-        let host = host.strip_suffix('.').unwrap_or(host);
-        if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            Cow::Owned(host.to_ascii_lowercase())
-        } else {
-            Cow::Borrowed(host)
-        }
-    }
-
-    /// `http` or `https`, as Envoy sees it; may be empty.
-    pub fn scheme(&self) -> &'a str {
-        self.http.map_or("", |http| &http.scheme)
-    }
-
-    /// `HTTP/1.1`, `HTTP/2`, …; may be empty.
-    pub fn protocol(&self) -> &'a str {
-        self.http.map_or("", |http| &http.protocol)
-    }
-
     /// The `x-request-id`, or Envoy's own id of the stream where that header is not passed on.
     pub fn request_id(&self) -> Option<&'a str> {
         let stream = || self.http.map(|http| http.id.as_str());
         self.header("x-request-id").or_else(stream).filter(|id| !id.is_empty())
-    }
-
-    /// The address of whoever opened the connection to Envoy: the client, or the proxy before it.
-    pub fn source_address(&self) -> Option<&'a str> {
-        let Address::SocketAddress(socket) =
-            self.attributes?.source.as_ref()?.address.as_ref()?.address.as_ref()?;
-        Some(socket.address.as_str()).filter(|address| !address.is_empty())
     }
 
     /// The first value of a header; `None` without one, or where it is not text. `name` in any case.
@@ -196,11 +162,6 @@ impl<'a> Question<'a> {
         self.method() == "OPTIONS" && present("origin") && present("access-control-request-method")
     }
 
-    /// Whether only the headers of the answer are wanted.
-    pub fn is_head(&self) -> bool {
-        self.method() == "HEAD"
-    }
-
     /// Whether the request asks for a WebSocket: `Upgrade: websocket`, or HTTP/2's extended `CONNECT`.
     pub fn is_websocket(&self) -> bool {
         let by_upgrade = self.header_values("upgrade").any(|value| {
@@ -215,11 +176,6 @@ impl<'a> Question<'a> {
     /// The W3C `traceparent`, not yet checked.
     pub fn traceparent(&self) -> Option<&'a str> {
         self.header("traceparent")
-    }
-
-    /// The W3C `tracestate`, not yet checked.
-    pub fn tracestate(&self) -> Option<&'a str> {
-        self.header("tracestate")
     }
 
     /// The route's `context_extensions`, in no particular order.
