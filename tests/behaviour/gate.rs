@@ -242,3 +242,22 @@ async fn checks_are_counted_by_room_and_verdict() {
         assert!((world.metric(&series) - count).abs() < 0.1, "{verdict}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_rooms_are_all_served_and_one_too_many_harms_none() {
+    const ROOMS: usize = 10_000;
+    let world = World::with(|options| options.max_rooms = ROOMS);
+    let gate = world.gate(3);
+    let asks = |room: usize| question(&format!("room=room-{room} capacity=1"), &[]);
+    for room in 0..ROOMS {
+        assert_eq!(status(&ask(&gate, asks(room)).await), (200, false), "room {room}");
+    }
+    let one_more = ask(&gate, asks(ROOMS)).await;
+    assert_eq!(status(&one_more), (503, true));
+    assert!(body(&one_more)["detail"].as_str().unwrap().contains("--max-rooms"), "{one_more:?}");
+    // Each of the others has a line of its own, and goes on.
+    for room in [0, 1, ROOMS / 2, ROOMS - 1] {
+        let waiting = ask(&gate, asks(room)).await;
+        assert_eq!((status(&waiting), &body(&waiting)["position"]), ((429, false), &serde_json::json!(1)));
+    }
+}

@@ -39,7 +39,7 @@ pub(crate) struct Probe {
 impl Probe {
     pub(crate) fn new(clock: Clock) -> Arc<Self> {
         Arc::new(Self {
-            store: MemoryStore::new(clock, 1_000),
+            store: MemoryStore::new(clock, 100_000),
             mood: Mutex::new(Mood::Well),
             observed: AtomicU64::new(0),
             others: AtomicU64::new(0),
