@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use crate::cookie::{CookiePolicy, TokenCookie, cookie_values};
+use crate::cookie::{CookiePolicy, TokenCookie};
 use crate::page::{Lang, Page, View, content_security_policy};
 use crate::pb::envoy::service::auth::v3::authorization_server::Authorization;
 use crate::pb::envoy::service::auth::v3::{CheckRequest, CheckResponse};
@@ -27,7 +27,7 @@ use crate::telemetry::metrics::label::VerdictLabel;
 use crate::telemetry::trace::{TraceContext, Tracer};
 use limits::LimitsReader;
 use request::Question;
-use response::{Html, PASS_HEADER, TICKET_HEADER};
+use response::Html;
 
 /// Answers Checks.
 pub struct Gate {
@@ -171,16 +171,14 @@ fn position(verdict: &Verdict) -> Option<u64> {
     }
 }
 
-/// The tokens a request shows: by header first, then by cookie.
+/// What a request shows, and who Envoy says it comes from.
 fn shown(question: &Question<'_>, policy: &Policy) -> Shown {
-    let tokens = |cookie: TokenCookie, header: &str| {
-        let name = cookie.name(&policy.room);
-        let by_header = question.header(header);
-        by_header.into_iter().chain(cookie_values(question.cookies(), &name)).map(str::to_owned).collect()
+    let tokens = |cookie: TokenCookie| {
+        cookie.shown(&policy.room, question.header(cookie.header()), question.cookies())
     };
     Shown {
-        tickets: tokens(TokenCookie::Ticket, TICKET_HEADER),
-        passes: tokens(TokenCookie::Pass, PASS_HEADER),
+        tickets: tokens(TokenCookie::Ticket),
+        passes: tokens(TokenCookie::Pass),
         subject: question.subject(None).map(|subject| digest(subject.issuer, subject.name)),
     }
 }

@@ -30,6 +30,25 @@ pub struct CookiePolicy {
 }
 
 impl TokenCookie {
+    /// The request header (and gRPC metadata) that carries the token of a client without cookies.
+    pub const fn header(self) -> &'static str {
+        match self {
+            Self::Ticket => "x-anteroom-ticket",
+            Self::Pass => "x-anteroom-pass",
+        }
+    }
+
+    /// The tokens of this kind that a request shows: that of the header first, then those of the cookies.
+    pub fn shown<'a>(
+        self,
+        room: &RoomName,
+        by_header: Option<&'a str>,
+        cookies: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Vec<String> {
+        let name = self.name(room);
+        by_header.into_iter().chain(cookie_values(cookies, &name)).map(str::to_owned).collect()
+    }
+
     /// The cookie's name in a room: `anteroom_ticket_<room>` or `anteroom_pass_<room>`.
     pub fn name(self, room: &RoomName) -> String {
         match self {

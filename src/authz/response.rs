@@ -26,9 +26,9 @@ pub const NUMBER_HEADER: &str = "x-anteroom-number";
 /// Request header for the backend: when the pass ends, seconds since the epoch.
 pub const EXPIRES_HEADER: &str = "x-anteroom-expires";
 /// Request header for the backend, and the way a client without cookies carries it: the pass.
-pub const PASS_HEADER: &str = "x-anteroom-pass";
+pub const PASS_HEADER: &str = TokenCookie::Pass.header();
 /// The way a client without cookies carries its ticket.
-pub const TICKET_HEADER: &str = "x-anteroom-ticket";
+pub const TICKET_HEADER: &str = TokenCookie::Ticket.header();
 
 /// Headers a backend may trust. A client's own are removed even where Envoy does not show them to us
 /// (`allowed_headers`).

@@ -8,6 +8,7 @@ use tonic::{Request, Response, Status as GrpcStatus};
 
 use super::Desk;
 use super::watching::{Watching, Word};
+use crate::cookie::TokenCookie;
 use crate::pb::anteroom::v1 as pb;
 use crate::pb::anteroom::v1::waiting_room_server::WaitingRoom;
 use crate::room::name::RoomName;
@@ -118,14 +119,14 @@ fn expires(answer: &Answer) -> u64 {
 
 /// What a request shows: the field, and after it the metadata.
 fn shown<T>(request: &Request<T>, ticket: &str, pass: &str) -> Shown {
-    let tokens = |field: &str, key: &str| {
-        let by_metadata = request.metadata().get(key).and_then(|value| value.to_str().ok());
+    let tokens = |field: &str, kind: TokenCookie| {
+        let by_metadata = request.metadata().get(kind.header()).and_then(|value| value.to_str().ok());
         let given = Some(field).filter(|field| !field.is_empty());
         given.into_iter().chain(by_metadata).map(str::to_owned).collect()
     };
     Shown {
-        tickets: tokens(ticket, "x-anteroom-ticket"),
-        passes: tokens(pass, "x-anteroom-pass"),
+        tickets: tokens(ticket, TokenCookie::Ticket),
+        passes: tokens(pass, TokenCookie::Pass),
         subject: None,
     }
 }

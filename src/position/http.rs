@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::watching::Watching;
 use super::{Desk, sse};
-use crate::cookie::{TokenCookie, cookie_values};
+use crate::cookie::TokenCookie;
 use crate::room::name::RoomName;
 use crate::room::standing::{Standing, Status, Told};
 use crate::rooms::Room;
@@ -143,16 +143,10 @@ fn append_cookie(response: &mut Response, cookie: &str) {
     }
 }
 
-/// The tokens of a kind that a request shows: by header first, then by cookie.
+/// The tokens of a kind that a request shows.
 fn tokens(headers: &HeaderMap, cookie: TokenCookie, room: &RoomName) -> Vec<String> {
-    let header = match cookie {
-        TokenCookie::Ticket => "x-anteroom-ticket",
-        TokenCookie::Pass => "x-anteroom-pass",
-    };
-    let by_header = headers.get(header).and_then(|value| value.to_str().ok());
-    let cookies = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
-    let name = cookie.name(room);
-    by_header.into_iter().chain(cookie_values(cookies, &name)).map(str::to_owned).collect()
+    let by_header = headers.get(cookie.header()).and_then(|value| value.to_str().ok());
+    cookie.shown(room, by_header, headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes))
 }
 
 /// Why a request gets no answer, as an RFC 9457 problem document.

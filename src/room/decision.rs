@@ -96,7 +96,7 @@ pub struct Facts<'a> {
     pub policy: &'a Policy,
     /// A verified user is named.
     pub has_subject: bool,
-    /// The pass, its signature, room and time already checked.
+    /// The pass: its signature, room and time already checked, and neither given back nor from before a reset.
     pub pass: Option<PassShown<'a>>,
     /// The ticket, checked likewise.
     pub ticket: Option<&'a Claims>,
@@ -111,8 +111,6 @@ pub struct Facts<'a> {
 pub struct PassShown<'a> {
     /// What it says.
     pub claims: &'a Claims,
-    /// It was given back, or is from before a reset.
-    pub is_void: bool,
     /// The session behind it may have been lost with the store's past.
     pub may_be_lost: bool,
 }
@@ -124,7 +122,7 @@ pub enum Step {
     Refuse(Refusal),
     /// The pass is good as it is. No store call.
     Admit,
-    /// The pass is good; ask the store to prolong the session, and admit whatever it answers.
+    /// The pass is good; ask the store to prolong the session. If it calls the session over, decide again without.
     Renew,
     /// In line at this position. No store call.
     Wait(u64),
@@ -144,7 +142,7 @@ pub fn bypass(policy: &Policy, preflight: bool) -> Option<Bypass> {
 
 /// Decides what to do about a request, from what is known without asking the store.
 pub fn decide(facts: &Facts<'_>) -> Step {
-    if let Some(pass) = facts.pass.filter(|pass| !pass.is_void) {
+    if let Some(pass) = facts.pass {
         let worn = pass::is_worn(pass.claims, facts.policy.session_ttl, facts.now);
         return if worn || pass.may_be_lost { Step::Renew } else { Step::Admit };
     }
@@ -196,14 +194,13 @@ mod tests {
     fn a_pass_needs_no_store_until_a_quarter_of_it_is_over() {
         let policy = policy(&[]);
         let pass = claims(100);
-        let with = |is_void, may_be_lost, now| {
-            let pass = Some(PassShown { claims: &pass, is_void, may_be_lost });
+        let with = |may_be_lost, now| {
+            let pass = Some(PassShown { claims: &pass, may_be_lost });
             decide(&Facts { pass, now, ..facts(&policy) })
         };
-        assert_eq!(with(false, false, 25_000), Step::Admit);
-        assert_eq!(with(false, false, 25_001), Step::Renew);
-        assert_eq!(with(false, true, 0), Step::Renew);
-        assert_eq!(with(true, false, 0), Step::Arrive);
+        assert_eq!(with(false, 25_000), Step::Admit);
+        assert_eq!(with(false, 25_001), Step::Renew);
+        assert_eq!(with(true, 0), Step::Renew);
     }
 
     #[test]

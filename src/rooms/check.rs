@@ -8,6 +8,7 @@ use crate::room::decision::{
     Admission, Facts, PassShown, Step, Verdict, Wait, bypass, decide, without_store,
 };
 use crate::room::policy::Policy;
+use crate::room::snapshot::Snapshot;
 use crate::room::standing::{Place, Status};
 use crate::room::state::{Newcomer, Outcome};
 use crate::room::token::Claims;
@@ -41,7 +42,24 @@ impl Rooms {
         // Without a snapshot a pass still holds: it needs no store.
         let snapshot = self.snapshot_of(room).await.ok();
         let snapshot = snapshot.as_deref();
-        let pass = self.valid_pass(room, snapshot, shown);
+        let mut pass = self.valid_pass(room, snapshot, shown);
+        // Twice at most: where the session behind the pass is over, all holds that holds for a request without one.
+        loop {
+            if let Some(verdict) = self.step(room, policy, shown, snapshot, pass.take()).await? {
+                return Ok(verdict);
+            }
+        }
+    }
+
+    /// Decides and does the next step; `None`: the store has called the pass's session over.
+    async fn step(
+        &self,
+        room: &Room,
+        policy: &Arc<Policy>,
+        shown: &Shown,
+        snapshot: Option<&Snapshot>,
+        pass: Option<(Claims, &str)>,
+    ) -> Result<Option<Verdict>, VisitError> {
         let ticket = match pass {
             Some(_) => None,
             None => self.held(room, snapshot, shown),
@@ -51,39 +69,33 @@ impl Rooms {
             has_subject: shown.subject.is_some(),
             pass: pass.as_ref().map(|(claims, _)| PassShown {
                 claims,
-                is_void: false,
                 may_be_lost: snapshot.is_some_and(|s| s.may_have_lost(claims.place(), claims.issued_at())),
             }),
             ticket: ticket.as_ref(),
             known: ticket.as_ref().zip(snapshot).map(|(ticket, s)| room.know(s, ticket.place())),
             now: self.now(),
         };
-        match (decide(&facts), &pass, &ticket) {
-            (Step::Refuse(reason), ..) => Ok(Verdict::Refuse { room: room.name.clone(), reason }),
-            (Step::Admit, Some((claims, token)), _) => Ok(self.admit_as_is(room, claims, token)),
+        let verdict = match (decide(&facts), &pass, &ticket) {
+            (Step::Refuse(reason), ..) => Verdict::Refuse { room: room.name.clone(), reason },
+            (Step::Admit, Some((claims, token)), _) => self.admit_as_is(room, claims, token),
             // The store has just not answered: asking it again would only take time.
             (Step::Renew, Some((claims, token)), _) if snapshot.is_none() => {
-                Ok(self.admit_as_is(room, claims, token))
+                self.admit_as_is(room, claims, token)
             }
-            (Step::Renew, Some((claims, token)), _) => match self.renew(room, claims, token).await? {
-                Some(admitted) => Ok(admitted),
-                None => self.newcomer(room, policy, shown).await,
-            },
+            (Step::Renew, Some((claims, token)), _) => return self.renew(room, claims, token).await,
             (Step::Wait(position), _, Some(ticket)) => {
                 let outcome = Outcome::Waiting(ticket.place(), position);
-                Ok(Self::verdict(room, policy, self.answer(room, outcome, Some(ticket)).await?))
+                Self::verdict(room, policy, self.answer(room, outcome, Some(ticket)).await?)
             }
-            (Step::Enter, _, Some(ticket)) => {
-                let outcome = self.present(room, ticket.place()).await?;
-                if matches!(outcome, Outcome::Gone(_)) {
-                    return self.newcomer(room, policy, shown).await;
-                }
-                Ok(Self::verdict(room, policy, self.answer(room, outcome, Some(ticket)).await?))
-            }
+            (Step::Enter, _, Some(ticket)) => match self.present(room, ticket.place()).await? {
+                Outcome::Gone(_) => self.newcomer(room, policy, shown).await?,
+                outcome => Self::verdict(room, policy, self.answer(room, outcome, Some(ticket)).await?),
+            },
             (Step::Admit | Step::Renew | Step::Wait(_) | Step::Enter | Step::Arrive, ..) => {
-                self.newcomer(room, policy, shown).await
+                self.newcomer(room, policy, shown).await?
             }
-        }
+        };
+        Ok(Some(verdict))
     }
 
     async fn newcomer(&self, room: &Room, policy: &Policy, shown: &Shown) -> Result<Verdict, VisitError> {

@@ -190,15 +190,12 @@ impl Rooms {
         } else {
             (self.held(room, Some(&snapshot), shown).ok_or(VisitError::NoToken)?.place(), false)
         };
-        let Ok(permit) = self.streams.clone().try_acquire_owned() else {
+        let permit = self.streams.clone().try_acquire_owned().ok();
+        let watch = permit.and_then(|permit| Some((Watch::new(room.clone(), place, is_inside)?, permit)));
+        watch.ok_or_else(|| {
             self.metrics.stream_refused();
-            return Err(VisitError::TooManyStreams);
-        };
-        let Some(watch) = Watch::new(room.clone(), place, is_inside) else {
-            self.metrics.stream_refused();
-            return Err(VisitError::TooManyStreams);
-        };
-        Ok((watch, permit))
+            VisitError::TooManyStreams
+        })
     }
 
     /// Where a watched place stands now; notes that its visitor is alive. Asks the store only where the

@@ -10,6 +10,9 @@ use anteroom::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Req
 use anteroom::pb::envoy::service::auth::v3::authorization_server::Authorization as _;
 use anteroom::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use anteroom::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest, CheckResponse};
+use anteroom::room::standing::Place;
+use anteroom::room::state::Call;
+use anteroom::store::Store as _;
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 use tokio::time::Instant;
@@ -260,4 +263,22 @@ async fn ten_thousand_rooms_are_all_served_and_one_too_many_harms_none() {
         let waiting = ask(&gate, asks(room)).await;
         assert_eq!((status(&waiting), &body(&waiting)["position"]), ((429, false), &serde_json::json!(1)));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pass_whose_session_the_store_calls_over_is_as_good_as_none() {
+    let world = World::new();
+    let gate = world.gate(10);
+    let words = "room=users capacity=1 identity=subject session_ttl=100s";
+    let ann = cookie(&ask(&gate, by("ann", question(words, &[]))).await);
+    tokio::time::advance(Duration::from_secs(50)).await;
+    // Ended elsewhere, and this process has not heard of it yet.
+    let room = world.room(words);
+    let place = Place { generation: room.snapshot().unwrap().generation(), number: 1 };
+    let until = world.rooms.now() + 50_000;
+    world.probe.leave(room.name(), &Call::default(), &[(place, Some(until))]).await.unwrap();
+    let bare = ask(&gate, question(words, &[("cookie", &ann)])).await;
+    assert_eq!(status(&bare), (401, false), "without a user there is no place in this room");
+    let anew = ask(&gate, by("bob", question(words, &[("cookie", &ann)]))).await;
+    assert_eq!((status(&anew).0, headers(&anew)["x-anteroom-number"].as_str()), (200, "2"));
 }
