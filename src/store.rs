@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub mod memory;
+pub mod redis;
 
 use async_trait::async_trait;
 
