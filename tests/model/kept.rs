@@ -1,0 +1,1 @@
+//! Histories in which model and scripts once differed, shrunk and kept.
