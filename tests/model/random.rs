@@ -25,8 +25,11 @@ fn caller() -> impl Strategy<Value = Caller> {
 fn pick() -> impl Strategy<Value = Pick> {
     let number = prop_oneof![12 => Just(0i16), 1 => -3..3i16, 1 => any::<i16>()];
     let generation = prop_oneof![20 => Just(0i8), 1 => any::<i8>()];
-    (any::<u8>(), number, generation)
-        .prop_map(|(index, number, generation)| Pick { index, number, generation })
+    (any::<u8>(), number, generation).prop_map(|(index, number, generation)| Pick {
+        index,
+        number,
+        generation,
+    })
 }
 
 fn picks() -> impl Strategy<Value = Vec<Pick>> {

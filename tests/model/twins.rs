@@ -164,10 +164,8 @@ impl<'a> Twins<'a> {
 
     fn once(&mut self, caller: Caller, op: &Op) -> Result<(), String> {
         self.bench.clock.set(self.now);
-        let call = Call {
-            policy: caller.states.then(|| self.policy.clone()),
-            hints: self.replica(caller).hints,
-        };
+        let call =
+            Call { policy: caller.states.then(|| self.policy.clone()), hints: self.replica(caller).hints };
         match op {
             Op::Policy(which) => self.policy = parse(*which),
             Op::Back(ms) => self.now -= u64::from(*ms),
@@ -190,10 +188,11 @@ impl<'a> Twins<'a> {
         match op {
             Op::Arrive(strangers, users) => {
                 let mut newcomers = vec![Newcomer::default(); usize::from(*strangers)];
-                newcomers.extend(users.iter().map(|(user, anew)| Newcomer {
-                    subject: Some(Subject([*user; 16])),
-                    anew: *anew,
-                }));
+                newcomers.extend(
+                    users
+                        .iter()
+                        .map(|(user, anew)| Newcomer { subject: Some(Subject([*user; 16])), anew: *anew }),
+                );
                 // Strangers behind users, too.
                 newcomers.rotate_left(usize::from(*strangers) / 2);
                 let there = run.block_on(store.arrive(&room, call, &newcomers));
@@ -260,7 +259,8 @@ impl<'a> Twins<'a> {
             }
             plain(&snapshot)
         });
-        let here = self.model.as_mut().map(|model| plain(&model.observe(&call, &Beats::new(), None, self.now)));
+        let here =
+            self.model.as_mut().map(|model| plain(&model.observe(&call, &Beats::new(), None, self.now)));
         same("then", here, there).map(drop)
     }
 
@@ -279,8 +279,7 @@ impl<'a> Twins<'a> {
     }
 
     fn control(&mut self, call: &Call, control: &Control) -> Result<(), String> {
-        let there =
-            self.bench.runtime.block_on(self.bench.store.control(&self.room, call, control.clone()));
+        let there = self.bench.runtime.block_on(self.bench.store.control(&self.room, call, control.clone()));
         let here = self.model.as_mut().map(|model| model.control(call, control.clone(), self.now));
         same("control", here, there).map(drop)
     }
@@ -315,12 +314,8 @@ impl<'a> Twins<'a> {
     fn seen(&mut self, caller: Caller, snapshot: &Snapshot) {
         let Some(line) = snapshot.lines.last() else { return };
         let replica = self.replica(caller);
-        replica.hints = Hints {
-            generation: line.generation,
-            next: line.next,
-            head: line.head,
-            floor: snapshot.floor,
-        };
+        replica.hints =
+            Hints { generation: line.generation, next: line.next, head: line.head, floor: snapshot.floor };
         replica.snapshot = Some(snapshot.clone());
     }
 
