@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use anteroom::telemetry::metrics::label::{LinkEvent, Refresh};
+
 use crate::redis::cluster::Cluster;
 use crate::traffic::{Traffic, connected, median, until_served};
 
@@ -59,7 +61,15 @@ async fn suffer(blow: Blow) {
     let seen = traffic.stop().await;
     shards.close().await;
 
-    println!("{blow:?}: struck at {struck:?}, over at {over:?}; {metrics:?}");
+    println!(
+        "{blow:?}: over after {:?}; connections opened {}, failed {}, cut {}; looks at the slots {}, in vain {}",
+        over - struck,
+        metrics.links(LinkEvent::Opened),
+        metrics.links(LinkEvent::Failed),
+        metrics.links(LinkEvent::Cut),
+        metrics.refreshes(Refresh::Done),
+        metrics.refreshes(Refresh::Failed),
+    );
     let hurt_gap = seen[0].longest_gap(calm);
     for (room, seen) in seen.iter().enumerate() {
         let (before, after) = (seen.slices(calm, struck), seen.slices(struck, end));
