@@ -61,7 +61,7 @@ pub trait Store: Send + Sync {
 }
 
 /// Why a store did not answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// Nobody has stated limits for this room yet.
     #[error("no room {0} is known here")]
