@@ -3,6 +3,7 @@
 pub mod checkpoint;
 pub mod memory;
 pub mod redis;
+pub mod target;
 
 use async_trait::async_trait;
 

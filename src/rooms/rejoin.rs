@@ -22,7 +22,14 @@ impl Rooms {
         match room.snapshot().map(|newest| room.know(&newest, place)) {
             Some(Known::Waiting(newer)) => Outcome::Waiting(place, newer.min(position)),
             // The old place was all that stood in the way.
-            Some(Known::Called) => self.present(room, place).await.unwrap_or(given),
+            Some(Known::Called) => match self.present(room, place).await {
+                Ok(entered @ Outcome::Admitted(..)) => {
+                    room.metrics.entered(0);
+                    entered
+                }
+                // It stays called, and the next poll says so.
+                _ => given,
+            },
             _ => given,
         }
     }

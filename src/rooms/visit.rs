@@ -230,13 +230,11 @@ impl Rooms {
 
     /// A snapshot of the room, fetched if there is none yet.
     pub(super) async fn snapshot_of(&self, room: &Room) -> Result<Arc<Snapshot>, StoreError> {
-        match room.snapshot() {
-            Some(snapshot) => Ok(snapshot),
-            None => {
-                self.worth_asking(room, StoreOp::Observe)?;
-                self.refresh(room).await
-            }
+        if let Some(snapshot) = room.snapshot() {
+            return Ok(snapshot);
         }
+        self.worth_asking(room, StoreOp::Observe)?;
+        self.refresh(room).await
     }
 
     /// The best of the tickets shown that hold: a browser may send an old one along, from before the cookie's domain
