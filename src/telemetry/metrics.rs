@@ -3,6 +3,7 @@
 pub mod label;
 mod process;
 pub mod room;
+pub mod shards;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -24,6 +25,7 @@ use self::label::{
 };
 use self::process::Process;
 use self::room::{Buckets, OTHER_ROOMS, RoomFamilies, RoomMetrics};
+use self::shards::ShardMetrics;
 use crate::room::name::RoomName;
 
 /// Seconds a Check or a store call takes: 50 µs to 1 s; Envoy gives up at 100 ms.
@@ -48,6 +50,7 @@ pub struct Metrics {
     checks_in_flight: Gauge,
     checks_shed: Counter,
     listeners: By<ListenerLabel, ListenerMetrics>,
+    shards: ShardMetrics,
 }
 
 impl Metrics {
@@ -94,6 +97,7 @@ impl Metrics {
                 "Checks turned away because too many are in flight",
             ),
             listeners: By::new(|listener: ListenerLabel| connections.of(listener)),
+            shards: ShardMetrics::register(registry),
             registry: root,
         }
     }
@@ -170,6 +174,11 @@ impl Metrics {
     /// The handles of a listener.
     pub fn listener(&self, listener: ListenerLabel) -> ListenerMetrics {
         self.listeners.of(listener).clone()
+    }
+
+    /// The handles of the connections to Redis.
+    pub fn shards(&self) -> ShardMetrics {
+        self.shards.clone()
     }
 
     /// Every metric as `OpenMetrics` text. Fails only if a metric cannot be written as text.

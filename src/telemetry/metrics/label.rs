@@ -71,6 +71,68 @@ impl From<&Verdict> for VerdictLabel {
 }
 
 label! {
+    /// How a call to a Redis server ended.
+    CallResult {
+        /// With an answer.
+        Answered => "answered",
+        /// With an error of the script.
+        Script => "script",
+        /// Without an answer in time.
+        Timeout => "timeout",
+        /// The connection broke meanwhile.
+        Lost => "lost",
+        /// Not begun: no connection.
+        NotConnected => "not_connected",
+        /// Not begun: too many calls under way.
+        Overloaded => "overloaded",
+        /// Not allowed, or no server for us.
+        Refused => "refused",
+        /// The server cannot serve now: loading, cluster down, a replica and the like.
+        NotServing => "not_serving",
+        /// Sent from server to server too often.
+        Moved => "moved",
+    }
+}
+
+label! {
+    /// Why a call was sent a second time; the first time it did not run.
+    Resent {
+        /// The server did not have the script.
+        NoScript => "noscript",
+        /// The slot is on another server.
+        Moved => "moved",
+        /// The key is on another server already.
+        Ask => "ask",
+        /// Some keys of the room are on their way.
+        TryAgain => "tryagain",
+    }
+}
+
+label! {
+    /// What became of a connection to a Redis server.
+    LinkEvent {
+        /// Opened and found fit.
+        Opened => "opened",
+        /// Not opened.
+        Failed => "failed",
+        /// Ended by the server or the network.
+        Lost => "lost",
+        /// Cut because the server was silent or has become a replica.
+        Cut => "cut",
+    }
+}
+
+label! {
+    /// How a look at the cluster's slots ended.
+    Refresh {
+        /// With a map of the slots.
+        Done => "done",
+        /// No server told.
+        Failed => "failed",
+    }
+}
+
+label! {
     /// An operation of the store.
     StoreOp {
         /// Give new numbers.

@@ -1,0 +1,101 @@
+//! What the connections to Redis count: calls, repeats, connections, looks at the cluster.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+use std::sync::Arc;
+
+use super::By;
+use super::label::{CallResult, Label, LinkEvent, Refresh, Resent};
+
+/// The handles. Cheap to clone; all clones count together.
+#[derive(Clone, Debug)]
+pub struct ShardMetrics {
+    handles: Arc<Handles>,
+}
+
+#[derive(Debug)]
+struct Handles {
+    calls: By<CallResult, Counter>,
+    resent: By<Resent, Counter>,
+    links: By<LinkEvent, Counter>,
+    refreshes: By<Refresh, Counter>,
+}
+
+impl ShardMetrics {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let handles = Handles {
+            calls: counters(registry, "redis_calls", "Calls to Redis, by how they ended", "result"),
+            resent: counters(
+                registry,
+                "redis_calls_resent",
+                "Calls sent again because they did not run the first time",
+                "why",
+            ),
+            links: counters(registry, "redis_connections", "Connections to Redis servers", "event"),
+            refreshes: counters(
+                registry,
+                "redis_topology_refreshes",
+                "Looks at which server holds which slots",
+                "result",
+            ),
+        };
+        Self { handles: Arc::new(handles) }
+    }
+
+    /// Handles that nobody exports, for programs without metrics.
+    pub fn unregistered() -> Self {
+        Self::register(&mut Registry::default())
+    }
+
+    /// A call ended.
+    pub fn called(&self, result: CallResult) {
+        self.handles.calls.of(result).inc();
+    }
+
+    /// How many calls ended so.
+    pub fn calls(&self, result: CallResult) -> u64 {
+        self.handles.calls.of(result).get()
+    }
+
+    /// A call is sent again.
+    pub fn resent(&self, why: Resent) {
+        self.handles.resent.of(why).inc();
+    }
+
+    /// How many calls were sent again for this reason.
+    pub fn resends(&self, why: Resent) -> u64 {
+        self.handles.resent.of(why).get()
+    }
+
+    /// A connection was opened or ended.
+    pub fn linked(&self, event: LinkEvent) {
+        self.handles.links.of(event).inc();
+    }
+
+    /// How many connections came to this.
+    pub fn links(&self, event: LinkEvent) -> u64 {
+        self.handles.links.of(event).get()
+    }
+
+    /// A look at the cluster ended.
+    pub fn refreshed(&self, result: Refresh) {
+        self.handles.refreshes.of(result).inc();
+    }
+
+    /// How many looks at the cluster ended so.
+    pub fn refreshes(&self, result: Refresh) -> u64 {
+        self.handles.refreshes.of(result).get()
+    }
+}
+
+fn counters<L: Label>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    label: &'static str,
+) -> By<L, Counter> {
+    let family: Family<[(&'static str, &'static str); 1], Counter> = Family::default();
+    registry.register(name, help, family.clone());
+    By::new(|value: L| family.get_or_create_owned(&[(label, value.as_str())]))
+}

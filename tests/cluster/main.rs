@@ -1,0 +1,10 @@
+//! The service over Redis: what holds while nodes, networks and replicas fail.
+//!
+//! Long scenarios are ignored by `cargo test`; `make chaos` runs them and keeps their figures in `docs/chaos.md`.
+
+// What fails here fails a test; the lint's own exception knows only functions marked #[test].
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+
+#[path = "../support/redis.rs"]
+mod redis;
+mod support;
