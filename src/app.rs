@@ -31,6 +31,7 @@ use crate::room::token::{KeyError, KeyRing};
 use crate::rooms::{Options, Rooms};
 use crate::store::StoreError;
 use crate::store::checkpoint::CheckpointError;
+use crate::store::redis::shards::ConnectError;
 use crate::telemetry::metrics::label::ListenerLabel;
 use crate::telemetry::metrics::{ListenerMetrics, Metrics};
 use crate::telemetry::trace::{TraceError, Tracer};
@@ -77,7 +78,7 @@ pub enum AppError {
     Rooms(#[from] StoreError),
     /// A shared store that cannot even be tried.
     #[error("--store: {0}")]
-    Store(StoreError),
+    Store(#[from] ConnectError),
     /// gRPC reflection.
     #[error("reflection cannot be set up: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -100,7 +101,7 @@ pub async fn run(
         Some(endpoint) => Tracer::to(endpoint)?,
         None => Tracer::off(),
     };
-    let store = Opened::open(&settings, clock)?;
+    let store = Opened::open(&settings, clock, &metrics)?;
     let ring = KeyRing::new(&keys::choose(settings.keys.as_deref(), store.state_dir())?)?;
     let options = Options {
         tick: settings.tick,

@@ -14,12 +14,13 @@ use crate::admin::{Condition, Readiness};
 use crate::clock::Clock;
 use crate::config::settings::{Settings, StoreChoice};
 use crate::drain::{Shutdown, Tasks};
+use crate::store::Store;
 use crate::store::checkpoint::{Checkpoint, CheckpointError};
 use crate::store::memory::MemoryStore;
+use crate::store::redis::shards::{ConnectError, Health};
 use crate::store::target::Target;
-use crate::store::{Store, StoreError};
 use crate::telemetry::metrics::Metrics;
-use placeholder::{Health, RedisStore};
+use placeholder::RedisStore;
 
 /// The least time between two checkpoints of the embedded store. What a crash loses comes back with tickets and
 /// passes, but a session begun in this time may be given away before its pass is shown: so it is short.
@@ -39,7 +40,7 @@ pub(super) enum Opened {
 
 impl Opened {
     /// Opens the store. A shared one connects in the background: the program starts without it.
-    pub(super) fn open(settings: &Settings, clock: Clock) -> Result<Self, AppError> {
+    pub(super) fn open(settings: &Settings, clock: Clock, metrics: &Metrics) -> Result<Self, AppError> {
         match &settings.store {
             StoreChoice::Memory { state_dir } => {
                 let store = match state_dir {
@@ -50,7 +51,7 @@ impl Opened {
             }
             StoreChoice::Redis(target) => {
                 info!(store = %target, "rooms live in Redis");
-                connect(target, settings).map(Self::Redis).map_err(AppError::Store)
+                Ok(Self::Redis(connect(target, settings, metrics)?))
             }
         }
     }
@@ -103,13 +104,14 @@ impl Opened {
     }
 }
 
-/// Everything that this program asks of a Redis store: where it is named, and nowhere else.
-fn connect(target: &Target, settings: &Settings) -> Result<Arc<RedisStore>, StoreError> {
-    RedisStore::connect(target, settings.max_rooms)
+/// Makes the Redis store, which connects by itself from now on.
+fn connect(target: &Target, settings: &Settings, metrics: &Metrics) -> Result<Arc<RedisStore>, ConnectError> {
+    RedisStore::connect(target, settings.store_budget, metrics.shards())
 }
 
 /// Readiness follows the *first* contact only. Were it to follow every outage, all replicas would leave the balancer
-/// at once, and passes, polls and streams, which need no store, would end with them.
+/// at once, and passes, polls and streams, which need no store, would end with them. One server of a cluster is
+/// enough: the rooms on the others must not wait for those on a shard that is out.
 async fn follow(
     mut health: watch::Receiver<Health>,
     reached: Condition,
@@ -118,29 +120,23 @@ async fn follow(
 ) -> Result<(), std::convert::Infallible> {
     let closing = shutdown.closing();
     tokio::pin!(closing);
-    let mut ever = false;
-    let mut said = false;
+    let (mut ever, mut said) = (false, false);
     loop {
-        let now = health.borrow_and_update().clone();
-        metrics.set_store_up(now == Health::Up);
-        match now {
-            Health::Up if !ever => {
-                ever = true;
-                reached.met();
-                info!("the store answers");
+        let (any, all, problem) = {
+            let health = health.borrow_and_update();
+            (health.any_served(), health.all_served(), problem(&health))
+        };
+        metrics.set_store_up(any && all);
+        if any && !ever {
+            ever = true;
+            reached.met();
+            info!("the store answers");
+        } else if let Some(why) = problem.filter(|_| !ever) {
+            reached.unmet(&why);
+            if !said {
+                said = true;
+                tracing::warn!(why, "no store yet: not ready, and newcomers get no numbers until it answers");
             }
-            Health::Down(why) if !ever => {
-                reached.unmet(&why);
-                if !said {
-                    said = true;
-                    tracing::warn!(
-                        why,
-                        "the store has not been reached yet: not ready, and newcomers get no numbers"
-                    );
-                }
-            }
-            // Later outages are told by whoever calls the store in vain.
-            Health::Up | Health::Down(_) | Health::Connecting => {}
         }
         tokio::select! {
             () = &mut closing => return Ok(()),
@@ -151,6 +147,12 @@ async fn follow(
             }
         }
     }
+}
+
+/// Why not every server of the store is there, as far as one reason tells.
+fn problem(health: &Health) -> Option<String> {
+    let of_a_server = || health.shards.iter().find_map(|shard| shard.problem.as_deref());
+    of_a_server().or(health.problem.as_deref()).map(str::to_owned)
 }
 
 /// Writes the checkpoint until the end begins; the last one is written when all else has ended.
@@ -186,6 +188,18 @@ async fn checkpoint(store: Arc<MemoryStore>, shutdown: Shutdown) -> Result<(), C
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::redis::shards::ShardHealth;
+    use crate::store::target::Address;
+
+    /// The health of servers: each is up, or out for this reason.
+    fn health(servers: &[Option<&str>]) -> Health {
+        let shard = |(port, problem): (u16, &Option<&str>)| ShardHealth {
+            server: Address::new("h", port),
+            up: problem.is_none(),
+            problem: problem.map(Arc::from),
+        };
+        Health { shards: (1..).zip(servers).map(shard).collect(), ..Health::default() }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn readiness_waits_for_the_first_contact_and_outlives_an_outage() {
@@ -193,25 +207,29 @@ mod tests {
         let readiness = Readiness::new(tasks.shutdown());
         let metrics = Arc::new(Metrics::new(1));
         let up = || metrics.encode().unwrap().contains("anteroom_store_up 1");
-        let health = watch::Sender::new(Health::Connecting);
+        let now = watch::Sender::new(Health::default());
         let reached = readiness.condition("store", "it has not answered yet");
-        tasks.spawn("store", follow(health.subscribe(), reached, metrics.clone(), tasks.shutdown()));
+        tasks.spawn("store", follow(now.subscribe(), reached, metrics.clone(), tasks.shutdown()));
         let settle = || tokio::time::sleep(Duration::from_millis(1));
         settle().await;
         assert_eq!(readiness.missing(), [("store", "it has not answered yet".to_owned())]);
-        health.send_replace(Health::Down("refused".to_owned()));
+        assert!(!up(), "nothing is known yet");
+        now.send_replace(health(&[Some("refused"), Some("refused")]));
         settle().await;
         assert_eq!((readiness.missing(), up()), (vec![("store", "refused".to_owned())], false));
-        health.send_replace(Health::Up);
+        now.send_replace(health(&[Some("refused"), None]));
         readiness.until(true).await;
-        assert!(up());
-        health.send_replace(Health::Down("gone".to_owned()));
-        settle().await;
-        assert!(readiness.is_ready() && !up(), "passes, polls and streams go on");
-        health.send_replace(Health::Up);
+        assert!(!up(), "some rooms have no store");
+        now.send_replace(health(&[None, None]));
         settle().await;
         assert!(readiness.is_ready() && up());
-        drop(health);
+        now.send_replace(health(&[Some("gone"), Some("gone")]));
+        settle().await;
+        assert!(readiness.is_ready() && !up(), "passes, polls and streams go on");
+        now.send_replace(health(&[None, None]));
+        settle().await;
+        assert!(readiness.is_ready() && up());
+        drop(now);
         settle().await;
         let times = crate::drain::DrainTimes { lead: Duration::ZERO, grace: Duration::from_secs(1) };
         tasks.run_until_drained(times, futures_util::stream::iter(["SIGTERM"])).await.unwrap();

@@ -1,8 +1,8 @@
-//! PLACEHOLDER for `store::redis::RedisStore`, to be deleted when that is merged: it is never reached.
-//!
-//! What `app::store` asks of the store that takes its place: `connect`, `health`, `close`, and `Health`.
+//! PLACEHOLDER for `store::redis::RedisStore`: it connects, but answers no call. To be deleted at the merge, where
+//! `app::store` names `crate::store::redis::RedisStore` instead: `connect`, `health` and `close` are all it asks for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -12,49 +12,39 @@ use crate::room::policy::Millis;
 use crate::room::snapshot::Snapshot;
 use crate::room::standing::Place;
 use crate::room::state::{Beats, Call, Control, Newcomer, Outcome};
+use crate::store::redis::shards::{ConnectError, Health, Shards, Timing};
 use crate::store::target::Target;
 use crate::store::{Store, StoreError};
-
-/// Whether the store answers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Health {
-    /// Not tried to the end yet.
-    #[expect(dead_code, reason = "the placeholder knows at once")]
-    Connecting,
-    /// It answers.
-    Up,
-    /// It does not, and why, free of secrets.
-    Down(String),
-}
+use crate::telemetry::metrics::shards::ShardMetrics;
 
 /// Not a store yet.
 pub(in crate::app) struct RedisStore {
-    health: watch::Sender<Health>,
+    shards: Arc<Shards>,
 }
-
-const MISSING: &str = "the Redis store is not part of this build";
 
 impl RedisStore {
     /// Begins to connect in the background. Fails only where trying is no use.
-    // The store that takes its place can fail here.
-    #[expect(clippy::unnecessary_wraps)]
-    pub(super) fn connect(_target: &Target, _max_rooms: usize) -> Result<Arc<Self>, StoreError> {
-        Ok(Arc::new(Self { health: watch::Sender::new(Health::Down(MISSING.to_owned())) }))
+    pub(super) fn connect(
+        target: &Target,
+        budget: Duration,
+        metrics: ShardMetrics,
+    ) -> Result<Arc<Self>, ConnectError> {
+        Ok(Arc::new(Self { shards: Shards::connect(target, Timing::with_budget(budget), metrics)? }))
     }
 
-    /// Follows whether the store answers.
+    /// Follows how the servers are.
     pub(super) fn health(&self) -> watch::Receiver<Health> {
-        self.health.subscribe()
+        self.shards.health()
     }
 
     /// Ends its tasks and connections.
-    // The store that takes its place waits here.
-    #[expect(clippy::unused_async)]
-    pub(super) async fn close(&self) {}
+    pub(super) async fn close(&self) {
+        self.shards.close().await;
+    }
 }
 
 fn missing<T>() -> Result<T, StoreError> {
-    Err(StoreError::Unavailable(MISSING.to_owned()))
+    Err(StoreError::Unavailable("the Redis store is not part of this build".to_owned()))
 }
 
 #[async_trait]
