@@ -102,7 +102,7 @@ class Redis:
         self.wait(parts, "answers", lambda port: ask(port, "PING") == "PONG")
         if self.kind == "cluster":
             self.join()
-            self.wait(parts, "is in the cluster, with its data", is_in)
+            self.wait(parts, "is in the cluster, with its data", self.is_in)
 
     def join(self):
         nodes = [f"127.0.0.1:{port}@{bus}" for port, bus in zip(self.ports, self.bus, strict=True)]
@@ -131,6 +131,14 @@ class Redis:
                 if time.monotonic() > deadline:
                     raise Trouble(f"not within {READY_WITHIN:.0f} s: redis-{port} {what} ({problem})")
                 time.sleep(0.05)
+
+    def is_in(self, port):
+        """Whether a server takes part, knows all others by their roles, and has a replica or is one with all data."""
+        replicas = sum("slave" in line.split()[2] for line in ask(port, "CLUSTER", "NODES").splitlines())
+        if replicas != len(self.ports) // 2 or "cluster_state:ok" not in ask(port, "CLUSTER", "INFO"):
+            return False
+        state = ask(port, "INFO", "replication")
+        return ("master_link_status:up" if "role:slave" in state else "connected_slaves:1") in state
 
     def nodes(self):
         """Role of each server, by port: `master`, `replica of PORT`, or `out`. What the first one that answers says."""
@@ -182,11 +190,6 @@ class Redis:
             f"    kill -STOP {killed}       the same, but hung; kill -CONT {killed} wakes it",
             f"    redis-cli -p {master or self.ports[0]} flushall   all data of one server gone",
         ]
+        if self.kind == "cluster":
+            lines.append(f"    redis-cli -p {self.ports[-1]} cluster nodes   who is master now")
         return "\n".join(lines)
-
-
-def is_in(port):
-    if "cluster_state:ok" not in ask(port, "CLUSTER", "INFO"):
-        return False
-    replication = ask(port, "INFO", "replication")
-    return "master_link_status:up" in replication if "role:slave" in replication else "connected_slaves:1" in replication

@@ -278,6 +278,8 @@ def start_all(parts, args, ports, directory):
         f"  {name:<19} pid {parts.pid(name):<8} metrics http://127.0.0.1:{replica['ADMIN_PORT']}/metrics"
         for name, replica in zip(names, replicas, strict=True)
     ]
+    if len(names) > 1:
+        lines.append(f"    one may be killed as well: it is started again after {ANTEROOM_AGAIN_AFTER:.0f} s")
     return "\n".join(["", "What runs where", "", *lines, redis.describe(parts), ""])
 
 
