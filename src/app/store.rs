@@ -206,7 +206,7 @@ mod tests {
         let mut tasks = Tasks::new();
         let readiness = Readiness::new(tasks.shutdown());
         let metrics = Arc::new(Metrics::new(1));
-        let up = || metrics.encode().unwrap().contains("anteroom_store_up 1");
+        let up = || metrics.encode().unwrap().contains("\nanteroom_store_up 1\n");
         let now = watch::Sender::new(Health::default());
         let reached = readiness.condition("store", "it has not answered yet");
         tasks.spawn("store", follow(now.subscribe(), reached, metrics.clone(), tasks.shutdown()));
