@@ -15,6 +15,7 @@ mod policies;
 mod probe;
 #[path = "../support/redis.rs"]
 mod redis_server;
+mod remote;
 mod store;
 mod streams;
 mod visits;
