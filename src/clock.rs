@@ -1,5 +1,7 @@
 //! What time it is: milliseconds since the epoch that never run backwards within a process.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
@@ -31,6 +33,27 @@ impl Clock {
     pub fn now_ms(&self) -> u64 {
         let passed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.start_ms.saturating_add(passed)
+    }
+}
+
+/// A clock that stands still until it is set: for stores under test. Copies are the same clock.
+#[derive(Clone, Debug)]
+pub struct HandClock(Arc<AtomicU64>);
+
+impl HandClock {
+    /// A clock that shows `ms` milliseconds since the epoch.
+    pub fn at(ms: u64) -> Self {
+        Self(Arc::new(AtomicU64::new(ms)))
+    }
+
+    /// Sets it, forward or back.
+    pub fn set(&self, ms: u64) {
+        self.0.store(ms, Ordering::Release);
+    }
+
+    /// Milliseconds since the epoch.
+    pub fn now_ms(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
     }
 }
 

@@ -1,7 +1,5 @@
 //! The store: the chosen one opened, tended while the program runs, and closed.
 
-mod placeholder;
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,10 +15,10 @@ use crate::drain::{Shutdown, Tasks};
 use crate::store::Store;
 use crate::store::checkpoint::{Checkpoint, CheckpointError};
 use crate::store::memory::MemoryStore;
-use crate::store::redis::shards::{ConnectError, Health};
+use crate::store::redis::RedisStore;
+use crate::store::redis::shards::{ConnectError, Health, Shards, Timing};
 use crate::store::target::Target;
 use crate::telemetry::metrics::Metrics;
-use placeholder::RedisStore;
 
 /// The least time between two checkpoints of the embedded store. What a crash loses comes back with tickets and
 /// passes, but a session begun in this time may be given away before its pass is shown: so it is short.
@@ -29,6 +27,9 @@ const CHECKPOINT_GAP: Duration = Duration::from_millis(25);
 const CHECKPOINT_REST: u32 = 4;
 /// The longest that the end waits for a shared store to take its leave.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// The slots of a cluster.
+const SLOTS: usize = 16_384;
 
 /// The store that was chosen.
 pub(super) enum Opened {
@@ -106,7 +107,8 @@ impl Opened {
 
 /// Makes the Redis store, which connects by itself from now on.
 fn connect(target: &Target, settings: &Settings, metrics: &Metrics) -> Result<Arc<RedisStore>, ConnectError> {
-    RedisStore::connect(target, settings.store_budget, metrics.shards())
+    let shards = Shards::connect(target, Timing::with_budget(settings.store_budget), metrics.shards())?;
+    Ok(Arc::new(RedisStore::new(shards, settings.max_rooms)))
 }
 
 /// Readiness follows the *first* contact only. Were it to follow every outage, all replicas would leave the balancer
@@ -124,9 +126,11 @@ async fn follow(
     loop {
         let (any, all, problem) = {
             let health = health.borrow_and_update();
-            (health.any_served(), health.all_served(), problem(&health))
+            // A server that answers is of no use before it is known which rooms it has.
+            let any = health.any_served() && health.uncovered < SLOTS;
+            (any, health.all_served(), problem(&health))
         };
-        metrics.set_store_up(any && all);
+        metrics.set_store_up(all);
         if any && !ever {
             ever = true;
             reached.met();
@@ -198,7 +202,7 @@ mod tests {
             up: problem.is_none(),
             problem: problem.map(Arc::from),
         };
-        Health { shards: (1..).zip(servers).map(shard).collect(), ..Health::default() }
+        Health { shards: (1..).zip(servers).map(shard).collect(), uncovered: 0, problem: None }
     }
 
     #[tokio::test(start_paused = true)]
@@ -207,7 +211,7 @@ mod tests {
         let readiness = Readiness::new(tasks.shutdown());
         let metrics = Arc::new(Metrics::new(1));
         let up = || metrics.encode().unwrap().contains("\nanteroom_store_up 1\n");
-        let now = watch::Sender::new(Health::default());
+        let now = watch::Sender::new(health(&[]));
         let reached = readiness.condition("store", "it has not answered yet");
         tasks.spawn("store", follow(now.subscribe(), reached, metrics.clone(), tasks.shutdown()));
         let settle = || tokio::time::sleep(Duration::from_millis(1));

@@ -57,7 +57,8 @@ impl Credits {
     }
 }
 
-fn units_per_ms(rate: Rate) -> u64 {
+/// What a rate adds per millisecond, in units of 1/3,600,000 credit.
+pub fn units_per_ms(rate: Rate) -> u64 {
     u64::from(rate.count) * (CREDIT / rate.period.millis())
 }
 

@@ -45,6 +45,12 @@ impl Bits {
         &self.words
     }
 
+    /// The set whose bitmap these words are, from `base` upward; `base` is rounded down to a multiple of 64.
+    pub fn from_words(base: u64, words: Vec<u64>) -> Self {
+        let ones = words.iter().map(|word| u64::from(word.count_ones())).sum();
+        Self { base: base & !(WORD - 1), words, ones }
+    }
+
     /// The first number beyond the bitmap; it and all above are absent.
     pub fn end(&self) -> u64 {
         self.base + self.words.len() as u64 * WORD
@@ -260,8 +266,7 @@ impl From<Stored> for Bits {
             .chunks(8)
             .map(|chunk| chunk.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)))
             .collect();
-        let ones = words.iter().map(|word| u64::from(word.count_ones())).sum();
-        Self { base: stored.base & !(WORD - 1), words, ones }
+        Self::from_words(stored.base, words)
     }
 }
 

@@ -40,6 +40,16 @@ impl Default for History {
 }
 
 impl History {
+    /// A history from its newest bucket (in steps of 10 s since the epoch) and the calls and busy milliseconds of
+    /// each bucket, newest first; missing ones are empty.
+    pub fn from_buckets(newest: u64, told: impl IntoIterator<Item = (u64, Millis)>) -> Self {
+        let mut history = Self { newest, ..Self::default() };
+        for (bucket, (calls, busy_ms)) in history.buckets.iter_mut().zip(told) {
+            *bucket = Bucket { calls, busy_ms };
+        }
+        history
+    }
+
     /// Notes that a line stood from `since` until `now`, and that `calls` were made at the end of it.
     pub fn note(&mut self, since: Millis, now: Millis, calls: u64) {
         self.advance(now / BUCKET_MS);
@@ -116,6 +126,12 @@ pub struct Speed {
 impl Speed {
     /// The line stands still.
     pub const STILL: Self = Self { per_second: 0.0, confidence: 0.2 };
+
+    /// How fast a line moves at `now`: not at all where nobody may be called.
+    pub fn of(history: &History, policy: &Policy, paused: bool, now: Millis) -> Self {
+        let stands = paused || policy.capacity == Some(0);
+        if stands { Self::STILL } else { history.speed(policy, now) }
+    }
 
     /// How long the visitor at `position` (1 is the next) will wait; `None` if the line does not move.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 0 to a week of seconds

@@ -8,16 +8,24 @@ use serde::{Deserialize, Serialize};
 
 use super::bits::{Bits, MAX_SPAN};
 use super::policy::Millis;
+use super::token::MAX_EXACT;
 
 /// How many numbers a healed line leaves out beyond the highest it knows of, so that none is given twice.
 ///
 /// More than any replica can have been given between two calls that told of its highest number.
 pub const MARGIN: u64 = 65_536;
 
-/// The most checkpoints of the head kept; beyond, every other one is dropped and its calls run out with the next.
-///
-/// More than there are milliseconds in the default `claim_ttl`, so that calls run out exactly on time there.
-const MAX_MARKS: usize = 65_536;
+/// Beyond every number: up to here all are exact in a double, as tokens and the scripts need them.
+pub const END: u64 = MAX_EXACT;
+
+/// About how many marks of calls are kept: they are noted for times that lie this part of a `claim_ttl` apart at
+/// least, so that calls run out late by that much at most, and exactly on time up to a `claim_ttl` of 65 s.
+const MARKS: u64 = 65_536;
+
+/// The time that calls made at `now` are noted for; never before.
+pub fn mark_time(claim_ttl: Millis, now: Millis) -> Millis {
+    now.next_multiple_of(claim_ttl.div_ceil(MARKS).max(1))
+}
 
 /// The line of one generation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -83,8 +91,8 @@ impl Line {
     /// A line of which nothing is left but the tickets that come in: any number may have been given.
     pub fn lost(generation: u64) -> Self {
         let mut line = Self::new(generation);
-        line.next = u64::MAX;
-        line.doubt = Some(Doubt { from: 1, to: u64::MAX, heard: Bits::default() });
+        line.next = END;
+        line.doubt = Some(Doubt { from: 1, to: END, heard: Bits::default() });
         line
     }
 
@@ -191,10 +199,10 @@ impl Line {
         self.seen[0] = Bits::default();
     }
 
-    /// Calls up to `quota` of those who wait, in number order.
+    /// Calls up to `quota` of those who wait, in number order; the calls count as made `at` ([`mark_time`]).
     ///
     /// Works on words of 64 numbers; returns how many were called.
-    pub fn call(&mut self, quota: u64, now: Millis) -> u64 {
+    pub fn call(&mut self, quota: u64, at: Millis) -> u64 {
         let start = self.head;
         let mut left = quota;
         while left > 0
@@ -209,7 +217,7 @@ impl Line {
         }
         let calls = quota - left;
         if calls > 0 {
-            self.note_call(start, self.head, now);
+            self.note_call(start, self.head, at);
         }
         // The head stands at a waiting number, or where the next one will be given.
         self.head = self.waiting.next_from(self.head).unwrap_or(self.next);
@@ -230,24 +238,13 @@ impl Line {
         }
     }
 
-    fn note_call(&mut self, from: u64, upto: u64, now: Millis) {
+    fn note_call(&mut self, from: u64, mut upto: u64, at: Millis) {
         // Only after healing can the head have been set back behind earlier calls: their time then starts anew,
-        // so that no call runs out early.
-        for call in self.calls.iter_mut().rev().take_while(|call| call.upto > from) {
-            call.at = now;
+        // so that no call runs out early. Marks noted for a later time than this one are of a longer claim_ttl.
+        while let Some(last) = self.calls.pop_back_if(|last| last.at >= at || last.upto > from) {
+            upto = upto.max(last.upto);
         }
-        match self.calls.back_mut() {
-            Some(last) if last.at == now => last.upto = last.upto.max(upto),
-            _ => self.calls.push_back(Call { at: now, upto }),
-        }
-        if self.calls.len() > MAX_MARKS {
-            // Never the last one: it covers them all.
-            let mut keep = self.calls.len().is_multiple_of(2);
-            self.calls.retain(|_| {
-                keep = !keep;
-                keep
-            });
-        }
+        self.calls.push_back(Call { at, upto });
     }
 
     /// A ticket for `number` came in that the line does not know: takes it back in if it may have been lost.
@@ -302,14 +299,14 @@ impl Line {
     /// The head is known to have been at `head` already: everybody before it was called, now at the latest.
     ///
     /// That holds for whoever this line has kept. Whoever came back by their ticket since goes by the limits again.
-    pub fn catch_up_head(&mut self, head: u64, now: Millis) {
+    pub fn catch_up_head(&mut self, head: u64, at: Millis) {
         let (start, head) = (self.head, head.min(self.next));
         if head <= self.reached {
             return;
         }
         let known_calls = self.called.count();
         self.called.union_range(&self.waiting, start, head);
-        self.note_restored(known_calls, start, now);
+        self.note_restored(known_calls, start, at);
         self.waiting.trim_below(head);
         self.head = self.waiting.next_from(head).unwrap_or(self.next);
         self.reached = self.head;
@@ -318,7 +315,7 @@ impl Line {
     /// Takes over what a replica last knew of this line, for numbers in doubt that were not heard of since.
     ///
     /// `complete`: the replica was not itself in doubt, so that numbers it does not name are gone.
-    pub fn restore(&mut self, waiting: &Bits, called: &Bits, next: u64, complete: bool, now: Millis) {
+    pub fn restore(&mut self, waiting: &Bits, called: &Bits, next: u64, complete: bool, at: Millis) {
         let Some(doubt) = &mut self.doubt else { return };
         let (from, to) = (doubt.from, doubt.to.min(next));
         if from >= to {
@@ -343,22 +340,25 @@ impl Line {
         if let Some(first) = self.waiting.next_from(from) {
             self.head = self.head.min(first);
         }
-        self.note_restored(known_calls, from, now);
+        self.note_restored(known_calls, from, at);
     }
 
-    /// Notes calls that came back: made now at the latest, if there are more than the `before` known.
-    fn note_restored(&mut self, before: u64, from: u64, now: Millis) {
+    /// Notes calls that came back: made `at` the latest, if there are more than the `before` known.
+    fn note_restored(&mut self, before: u64, from: u64, at: Millis) {
         if self.called.count() > before
             && let Some(last) = self.called.last()
         {
             // Whoever came back by ticket may stand before them, and the head with it.
-            self.note_call(from, last + 1, now);
+            self.note_call(from, last + 1, at);
         }
     }
 
     /// All calls count as made now: after a time in which nobody could enter, or was set back.
     pub fn renew_calls(&mut self, now: Millis) {
-        self.calls.iter_mut().for_each(|call| call.at = now);
+        if let Some(last) = self.calls.back().copied() {
+            self.calls.clear();
+            self.calls.push_back(Call { at: now, upto: last.upto });
+        }
     }
 
     /// Ends the doubt: numbers not heard of by now are gone.

@@ -55,7 +55,7 @@ impl Ranked {
     }
 
     /// The frozen bitmap: its base and words.
-    pub(super) fn parts(&self) -> (u64, &[u64]) {
+    pub fn parts(&self) -> (u64, &[u64]) {
         (self.base, &self.words)
     }
 

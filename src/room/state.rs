@@ -51,6 +51,24 @@ pub struct Hints {
     pub floor: u64,
 }
 
+impl Hints {
+    /// The higher of both: of the newer generation, where they differ.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        let floor = self.floor.max(other.floor);
+        let (older, newer) = if self.generation <= other.generation { (self, other) } else { (other, self) };
+        if older.generation < newer.generation {
+            return Self { floor, ..newer };
+        }
+        Self {
+            generation: newer.generation,
+            next: older.next.max(newer.next),
+            head: older.head.max(newer.head),
+            floor,
+        }
+    }
+}
+
 /// Somebody who wants a number.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Newcomer {
@@ -93,6 +111,18 @@ pub struct Limits {
     pub rate: Option<Rate>,
     /// Instead of the policy's burst.
     pub burst: Option<u32>,
+}
+
+impl Limits {
+    /// The policy with these limits above it.
+    pub fn above(&self, policy: &Policy) -> Policy {
+        Policy {
+            capacity: self.capacity.or(policy.capacity),
+            rate: self.rate.or(policy.rate),
+            burst: self.burst.unwrap_or(policy.burst),
+            ..policy.clone()
+        }
+    }
 }
 
 /// Who was heard of, by generation.
@@ -289,10 +319,7 @@ impl State {
     fn apply_limits(&mut self, now: Millis) {
         // What has come until now came at the old rate.
         self.credits.refill(&self.in_force, now);
-        let mut policy = (*self.policy).clone();
-        policy.capacity = self.limits.capacity.or(policy.capacity);
-        policy.rate = self.limits.rate.or(policy.rate);
-        policy.burst = self.limits.burst.unwrap_or(policy.burst);
+        let policy = self.limits.above(&self.policy);
         if policy.capacity.is_some() && self.in_force.capacity.is_none() {
             // Whoever is inside already has a pass but no slot: they get it when they show the pass.
             self.slotless_until = now + self.in_force.session_ttl;
@@ -324,8 +351,7 @@ impl State {
         let revoked = &self.revoked;
         let view = self.revoked_view.get_or_insert_with(|| Arc::new(revoked.places().collect())).clone();
         let waiting = self.lines.iter().map(|line| line.waiting().count()).sum();
-        let stands = self.paused || self.in_force.capacity == Some(0);
-        let speed = if stands { Speed::STILL } else { self.history.speed(&self.in_force, self.clock) };
+        let speed = Speed::of(&self.history, &self.in_force, self.paused, self.clock);
         let called = self.outstanding();
         Snapshot {
             at: self.clock,

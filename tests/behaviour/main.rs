@@ -10,8 +10,11 @@ mod grpc;
 mod http;
 mod memory;
 mod outage;
+mod over_redis;
 mod policies;
 mod probe;
+#[path = "../support/redis.rs"]
+mod redis_server;
 mod remote;
 mod store;
 mod streams;

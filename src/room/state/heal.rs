@@ -7,7 +7,7 @@ use super::{Hints, State};
 use crate::room::admission::Credits;
 use crate::room::bits::Bits;
 use crate::room::eta::History;
-use crate::room::line::{Line, MARGIN};
+use crate::room::line::{END, Line, MARGIN};
 use crate::room::policy::Millis;
 use crate::room::snapshot::Snapshot;
 use crate::room::standing::Place;
@@ -55,24 +55,26 @@ impl State {
             return;
         }
         let known = self.line(hints.generation).map(Line::next);
+        let beyond = hints.next.saturating_add(MARGIN).min(END);
         match known {
             Some(next) if hints.next > next => {
                 if let Some(line) = self.line_mut(hints.generation) {
-                    line.lose_from(next, hints.next.saturating_add(MARGIN));
+                    line.lose_from(next, beyond);
                 }
                 self.begin_healing(now);
             }
             Some(_) => {}
             None => {
                 let mut line = Line::new(hints.generation);
-                line.lose_from(1, hints.next.saturating_add(MARGIN));
+                line.lose_from(1, beyond);
                 if !self.adopt(line, now) {
                     return;
                 }
             }
         }
+        let at = self.mark_time(now);
         if let Some(line) = self.line_mut(hints.generation) {
-            line.catch_up_head(hints.head, now);
+            line.catch_up_head(hints.head, at);
         }
     }
 
@@ -127,9 +129,10 @@ impl State {
             let hints =
                 Hints { generation: view.generation, next: view.next, head: view.head, floor: known.floor };
             self.take_hints(hints, now);
+            let at = self.mark_time(now);
             if let Some(line) = self.line_mut(view.generation) {
                 let (waiting, called) = (Bits::from(&view.waiting), Bits::from(&view.called));
-                line.restore(&waiting, &called, view.next, !view.in_doubt, now);
+                line.restore(&waiting, &called, view.next, !view.in_doubt, at);
             }
         }
     }
@@ -140,7 +143,7 @@ impl State {
         let generation = line.generation();
         let newer = generation > self.current().generation();
         // Where numbers end is known to nobody: a line that can give none is not to be the last.
-        let exhausted = newer && line.next() == u64::MAX;
+        let exhausted = newer && line.next() == END;
         // A line that never gave a number makes room for one that did.
         let kept = |line: &Line| !newer || line.next() > 1;
         let count = self.lines.iter().filter(|line| kept(line)).count();
@@ -157,7 +160,7 @@ impl State {
         true
     }
 
-    fn begin_healing(&mut self, now: Millis) {
+    pub(super) fn begin_healing(&mut self, now: Millis) {
         self.hold_until = now + HOLD_MS;
         self.lost_at = now;
         self.doubt_until = self.doubt_until.max(now + 2 * self.in_force.patience);

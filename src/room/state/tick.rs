@@ -2,8 +2,9 @@
 
 use super::State;
 use crate::room::admission::quota;
-use crate::room::line::Line;
+use crate::room::line::{Line, mark_time};
 use crate::room::policy::Millis;
+use crate::room::standing::Place;
 
 impl State {
     /// Brings the room to `now`: ends sessions and calls, rotates liveness, refills credits, and calls whom
@@ -28,6 +29,11 @@ impl State {
         }
     }
 
+    /// The time that calls made now are noted for.
+    pub(super) fn mark_time(&self, now: Millis) -> Millis {
+        mark_time(self.in_force.claim_ttl, now)
+    }
+
     fn nobody_waits(&self) -> bool {
         self.lines.iter().all(|line| line.waiting().is_empty())
     }
@@ -39,10 +45,10 @@ impl State {
         }
         let outstanding = self.outstanding();
         let mut left = quota(&self.in_force, &self.credits, self.sessions.count(), outstanding);
-        let mut calls = 0;
+        let (mut calls, at) = (0, self.mark_time(now));
         // Older generations stand before newer ones.
         for line in &mut self.lines {
-            let called = line.call(left, now);
+            let called = line.call(left, at);
             left -= called;
             calls += called;
         }
@@ -69,7 +75,9 @@ impl State {
 
     fn forget_subjects(&mut self) {
         let mut subjects = std::mem::take(&mut self.subjects);
-        subjects.retain(|_, place| self.is_held(*place));
+        // What a line in doubt does not hold may still come back to it.
+        let may_return = |place: &Place| self.line(place.generation).is_some_and(Line::in_doubt);
+        subjects.retain(|_, place| self.is_held(*place) || may_return(place));
         self.subjects = subjects;
     }
 

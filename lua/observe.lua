@@ -1,0 +1,53 @@
+-- observe: the tick. Takes in who was heard of and, while healing, what a replica last knew; answers the snapshot.
+--
+-- ARGV[4]: 'epoch count' of the revocations that the replica has. ARGV[5]: how many beats; then for each
+-- generation, base, bytes. After them, if the replica knows better: floor, how many lines, and for each
+-- 'generation next head complete', base and bytes of those waiting, base and bytes of those called.
+
+local room, now = Room.begin()
+if not room then return Room.no_room() end
+local beats = tonumber(ARGV[5])
+local known = 6 + 3 * beats
+if ARGV[known] then Room.restore(room, known, now) end
+for index = 6, known - 1, 3 do
+  local line = Room.line(room, tonumber(ARGV[index]))
+  if line then Line.hear_all(line, tonumber(ARGV[index + 1]), ARGV[index + 2]) end
+end
+Room.tick(room, now)
+Room.save(room)
+
+-- The bitmap from the word that holds `from` on: base, bytes.
+local function view(line, key, count, from)
+  if count == 0 then return int(from - from % 64), '' end
+  from = from - from % 64
+  return int(from), call('GETRANGE', key, (from - line.base) / 8, -1)
+end
+
+local lines = {}
+for _, line in ipairs(room.lines) do
+  local waiting_base, waiting = view(line, line.line, line.waiting, max(line.head, line.base))
+  local first = line.called > 0 and Bits.next_from(line.call, 0) or 0
+  local called_base, called = view(line, line.call, line.called, line.base + first)
+  lines[#lines + 1] = {
+    int(line.generation), int(line.next), int(line.head), Line.in_doubt(line) and 1 or 0,
+    waiting_base, waiting, called_base, called,
+  }
+end
+
+-- Revocations since those the replica has; all of them where it has others.
+local epoch, count = string.match(ARGV[4], '^(%d+) (%d+)$')
+local missing = room.revocations - tonumber(count)
+local goes_on = tonumber(epoch) == room.epoch and missing >= 0 and missing <= call('LLEN', REVOKED_LOG)
+local revoked
+if not goes_on then
+  revoked = call('ZRANGE', REVOKED, 0, -1, 'WITHSCORES')
+elseif missing > 0 then
+  revoked = call('LRANGE', REVOKED_LOG, -missing, -1)
+else
+  revoked = {}
+end
+return {
+  int(room.clock), int(room.floor), room.paused, int(room.clock < room.doubt and room.lost or 0), Room.sessions(),
+  int(room.epoch), int(room.revocations), goes_on and 1 or 0, revoked,
+  int(room.history_at), room.history, room.policy, room.limits, lines,
+}

@@ -1,0 +1,42 @@
+//! The Lua scripts, one per operation: each is the room's rules in `lua/room/` with the operation after them.
+
+use super::script::Script;
+
+/// The text of an operation's script.
+macro_rules! text {
+    ($file:literal) => {
+        concat!(
+            include_str!("../../../lua/room/bits.lua"),
+            include_str!("../../../lua/room/line.lua"),
+            include_str!("../../../lua/room/state.lua"),
+            include_str!("../../../lua/room/tick.lua"),
+            include_str!("../../../lua/room/heal.lua"),
+            include_str!("../../../lua/room/visit.lua"),
+            include_str!(concat!("../../../lua/", $file)),
+        )
+    };
+}
+
+/// The scripts of all operations.
+#[derive(Debug)]
+pub(super) struct Scripts {
+    pub(super) arrive: Script,
+    pub(super) observe: Script,
+    pub(super) enter: Script,
+    pub(super) touch: Script,
+    pub(super) leave: Script,
+    pub(super) control: Script,
+}
+
+impl Scripts {
+    pub(super) fn new() -> Self {
+        Self {
+            arrive: Script::new("arrive", text!("arrive.lua")),
+            observe: Script::new("observe", text!("observe.lua")),
+            enter: Script::new("enter", text!("enter.lua")),
+            touch: Script::new("touch", text!("touch.lua")),
+            leave: Script::new("leave", text!("leave.lua")),
+            control: Script::new("control", text!("control.lua")),
+        }
+    }
+}
