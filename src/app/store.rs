@@ -197,12 +197,12 @@ mod tests {
 
     /// The health of servers: each is up, or out for this reason.
     fn health(servers: &[Option<&str>]) -> Health {
-        let shard = |(port, problem): (u16, &Option<&str>)| ShardHealth {
+        let shard = |(port, problem): (u16, Option<&str>)| ShardHealth {
             server: Address::new("h", port),
             up: problem.is_none(),
             problem: problem.map(Arc::from),
         };
-        Health { shards: (1..).zip(servers).map(shard).collect(), uncovered: 0, problem: None }
+        Health { shards: (1..).zip(servers.iter().copied()).map(shard).collect(), uncovered: 0, problem: None }
     }
 
     #[tokio::test(start_paused = true)]
