@@ -202,7 +202,11 @@ mod tests {
             up: problem.is_none(),
             problem: problem.map(Arc::from),
         };
-        Health { shards: (1..).zip(servers.iter().copied()).map(shard).collect(), uncovered: 0, problem: None }
+        Health {
+            shards: (1..).zip(servers.iter().copied()).map(shard).collect(),
+            uncovered: 0,
+            problem: None,
+        }
     }
 
     #[tokio::test(start_paused = true)]
