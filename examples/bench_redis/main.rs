@@ -58,7 +58,17 @@ impl Bench {
     fn spent(&self) -> (f64, f64) {
         let scripts: f64 = ["cmdstat_evalsha", "cmdstat_eval"]
             .iter()
-            .filter_map(|key| self.server.info("commandstats").get(*key)?.split("usec=").nth(1)?.split(',').next()?.parse::<f64>().ok())
+            .filter_map(|key| {
+                self.server
+                    .info("commandstats")
+                    .get(*key)?
+                    .split("usec=")
+                    .nth(1)?
+                    .split(',')
+                    .next()?
+                    .parse::<f64>()
+                    .ok()
+            })
             .sum();
         let cpu: f64 = ["used_cpu_user", "used_cpu_sys"]
             .iter()
@@ -123,7 +133,9 @@ impl Bench {
         let took = begun.elapsed().as_micros() as f64 / TICKS as f64;
         let after = self.spent();
         let (script, cpu) = ((after.0 - before.0) / TICKS as f64, (after.1 - before.1) / TICKS as f64);
-        println!("{what:<44} {script:>10.0} µs of script, {cpu:.0} µs of CPU, {took:.0} µs until the snapshot is there");
+        println!(
+            "{what:<44} {script:>10.0} µs of script, {cpu:.0} µs of CPU, {took:.0} µs until the snapshot is there"
+        );
         snapshot.unwrap()
     }
 
