@@ -4,6 +4,57 @@
 -- Answers runs of five: kind (0 waiting, 1 admitted, 2 gone), generation, number, count, value. The value is the
 -- first one's position, or the time until which all of them are inside.
 
+local WAITING, ADMITTED, GONE = 0, 1, 2
+-- As many sessions as one command takes.
+local CHUNK = 1000
+
+-- The place a subject already holds, or a new one: generation, number.
+local function place_for(room, subject, anew)
+  local held = call('HGET', SUBJECTS, subject)
+  if held then
+    local generation, number = Room.place(held)
+    if Room.is_held(room, generation, number) then
+      if not anew or Room.session_until(held) then return generation, number end
+      Room.remove_from_line(room, generation, number)
+    end
+  end
+  local line = Room.current(room)
+  local number = Line.give(line, 1)
+  call('HSET', SUBJECTS, subject, Room.place_of(line.generation, number))
+  return line.generation, number
+end
+
+-- The same for numbers given just now, first..first+count: they were called in order, or wait in order.
+local function present_newcomers(room, answers, run, now)
+  local line, first, count = Room.current(room), run.first, run.count
+  local generation = line.generation
+  if not run.fits then
+    return Room.answer(answers, GONE, generation, first, count, 0)
+  end
+  local admitted = max(0, min(line.head - first, count))
+  if admitted > 0 then
+    local until_ = now + room.session_ttl
+    if room.capacity >= 0 then
+      Bits.clear(line.call, first - line.base, first - line.base + admitted)
+      line.called = line.called - admitted
+      for from = first, first + admitted - 1, CHUNK do
+        local pairs_ = {}
+        for number = from, min(from + CHUNK, first + admitted) - 1 do
+          pairs_[#pairs_ + 1] = until_
+          pairs_[#pairs_ + 1] = Room.place_of(generation, number)
+        end
+        call('ZADD', SESSIONS, unpack(pairs_))
+      end
+      room.inside = nil
+    end
+    Room.answer(answers, ADMITTED, generation, first, admitted, until_)
+  end
+  if admitted < count then
+    local number = first + admitted
+    Room.answer(answers, WAITING, generation, number, count - admitted, Room.position(room, line, number))
+  end
+end
+
 local room, now = Room.begin()
 if not room then return Room.no_room() end
 -- First, so that the time before they came does not count as time in which they waited.
@@ -14,9 +65,10 @@ for index = 4, #ARGV do
   local kind = sub(run, 1, 1)
   if kind == '*' then
     local count = tonumber(sub(run, 2))
-    runs[#runs + 1] = { first = Line.give(Room.current(room), count), count = count }
+    local first, fits = Line.give(Room.current(room), count)
+    runs[#runs + 1] = { first = first, count = count, fits = fits }
   else
-    local generation, number = Room.place_for(room, sub(run, 2), kind == '+')
+    local generation, number = place_for(room, sub(run, 2), kind == '+')
     runs[#runs + 1] = { generation = generation, first = number }
   end
 end
@@ -24,10 +76,9 @@ Room.call(room, now)
 local answers = {}
 for _, run in ipairs(runs) do
   if run.count then
-    Room.present_newcomers(room, answers, run.first, run.count, now)
+    present_newcomers(room, answers, run, now)
   else
-    local place = string.format('%.0f:%.0f', run.generation, run.first)
-    Room.present(room, answers, place, run.generation, run.first, now)
+    Room.present(room, answers, Room.place_of(run.generation, run.first), run.generation, run.first, now)
   end
 end
 Room.save(room)

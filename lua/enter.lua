@@ -6,7 +6,7 @@ local room, now = Room.begin()
 if not room then return Room.no_room() end
 for index = 4, #ARGV do
   local generation, number = Room.place(ARGV[index])
-  Room.recover_ticket(room, ARGV[index], generation, number, now)
+  healing().recover_ticket(room, ARGV[index], generation, number, now)
 end
 Room.tick(room, now)
 local answers = {}

@@ -8,7 +8,7 @@ local room, now = Room.begin()
 if not room then return Room.no_room() end
 local beats = tonumber(ARGV[5])
 local known = 6 + 3 * beats
-if ARGV[known] then Room.restore(room, known, now) end
+if ARGV[known] then healing().restore(room, known, now) end
 for index = 6, known - 1, 3 do
   local line = Room.line(room, tonumber(ARGV[index]))
   if line then Line.hear_all(line, tonumber(ARGV[index + 1]), ARGV[index + 2]) end
@@ -18,9 +18,9 @@ Room.save(room)
 
 -- The bitmap from the word that holds `from` on: base, bytes.
 local function view(line, key, count, from)
-  if count == 0 then return int(from - from % 64), '' end
+  if count == 0 then return from - from % 64, '' end
   from = from - from % 64
-  return int(from), call('GETRANGE', key, (from - line.base) / 8, -1)
+  return from, call('GETRANGE', key, (from - line.base) / 8, -1)
 end
 
 local lines = {}
@@ -29,7 +29,7 @@ for _, line in ipairs(room.lines) do
   local first = line.called > 0 and Bits.next_from(line.call, 0) or 0
   local called_base, called = view(line, line.call, line.called, line.base + first)
   lines[#lines + 1] = {
-    int(line.generation), int(line.next), int(line.head), Line.in_doubt(line) and 1 or 0,
+    line.generation, line.next, line.head, Line.in_doubt(line) and 1 or 0,
     waiting_base, waiting, called_base, called,
   }
 end
@@ -47,7 +47,7 @@ else
   revoked = {}
 end
 return {
-  int(room.clock), int(room.floor), room.paused, int(room.clock < room.doubt and room.lost or 0), Room.sessions(),
-  int(room.epoch), int(room.revocations), goes_on and 1 or 0, revoked,
-  int(room.history_at), room.history, room.policy, room.limits, lines,
+  room.clock, room.floor, room.paused, room.clock < room.doubt and room.lost or 0, Room.sessions(room),
+  room.epoch, room.revocations, goes_on and 1 or 0, revoked,
+  room.history_at, room.history, room.policy, room.limits, lines,
 }

@@ -1,35 +1,187 @@
 -- Healing: what a room does when part of its past was lost, or when somebody knows better. The twin of
--- src/room/state/heal.rs.
+-- src/room/state/heal.rs, and of what heals in src/room/line.rs.
 
+local built
+
+healing = function()
+if built then return built end
+local Heal = {}
+built = Heal
+
+-- The most generations a room keeps at once.
+local MAX_LINES = 4
 -- How long nobody is called after a loss.
 local HOLD = 3000
+-- How many numbers a healed line leaves out beyond the highest it knows of.
+local MARGIN = 65536
+-- Beyond every number: all are exact in a double up to here.
+local END = 9007199254740992
+-- How far below a number its bitmap begins when it has to be moved down: so that it is not for each number anew.
+local SLACK = 524288
 
-local function begin_healing(room, now)
+-- Moves the bitmaps so that a number has an offset; nil: it is too far from the others.
+function Heal.reach(line, number)
+  if number - line.base >= SPAN then Line.trim(line, true) end
+  local keys = { line.line, line.seen, line.before, line.call, line.heard }
+  local is_blank = line.waiting == 0 and line.called == 0 and call('EXISTS', line.heard) == 0
+  if number - line.base >= SPAN and is_blank then
+    call('DEL', unpack(keys))
+    line.base = number - number % 64
+  end
+  if number < line.base then
+    local base = max(0, number - number % 64 - SLACK)
+    local longest = 0
+    for _, key in ipairs(keys) do longest = max(longest, call('STRLEN', key)) end
+    local grow = (line.base - base) / 8
+    if (grow + longest) * 8 > SPAN then return nil end
+    for _, key in ipairs(keys) do
+      if call('EXISTS', key) == 1 then call('SET', key, rep('\0', grow) .. call('GET', key)) end
+    end
+    line.base = base
+  end
+  local at = number - line.base
+  return at < SPAN and at or nil
+end
+
+function Heal.renew_calls(line, at)
+  if line.marks == 0 then return end
+  local _, upto = Line.mark(line, -1)
+  call('DEL', line.calls)
+  call('RPUSH', line.calls, int(at) .. ' ' .. int(upto))
+  line.marks = 1
+end
+
+-- Numbers from `from` to below `to` may have been given without this line knowing.
+function Heal.lose_from(line, from, to)
+  local drained = line.head >= line.next
+  -- Only what is here is marked, not the gap.
+  Line.mark_fresh(line)
+  line.next = max(line.next, to)
+  line.fresh = line.next
+  if Line.in_doubt(line) then
+    line.from, line.to = min(line.from, from), max(line.to, to)
+  else
+    line.from, line.to = from, to
+    call('DEL', line.heard)
+  end
+  if drained then
+    line.head = line.next
+    line.reached = max(line.reached, line.head)
+  end
+end
+
+-- A token proves that `number` was given, and so were all before it; one that far off proves nothing.
+local function lose_upto(line, number)
+  if number >= line.next and number < line.next + SPAN then
+    Heal.lose_from(line, line.next, number + 1)
+  end
+end
+
+-- Notes that what became of a number is known; false if it was already.
+local function hear_of(line, number)
+  local at = Line.reach(line, number)
+  return at and Bits.insert(line.heard, at) or false
+end
+
+-- A ticket came in that the line does not know: takes it back in if it may have been lost. Whether it waits again.
+local function recover(line, number)
+  lose_upto(line, number)
+  if not Line.in_doubt(line) or number < line.from or number >= line.to or not hear_of(line, number) then
+    return false
+  end
+  local at = number - line.base
+  if not Bits.insert(line.line, at) then return false end
+  line.waiting = line.waiting + 1
+  call('SETBIT', line.seen, at, 1)
+  line.head, line.head_is_right = min(line.head, number), false
+  return true
+end
+
+-- A number is known to have entered or left.
+function Heal.close(line, number)
+  lose_upto(line, number)
+  if Line.in_doubt(line) then hear_of(line, number) end
+end
+
+-- Ends the doubt.
+function Heal.settle(line)
+  line.from, line.to = 0, 0
+  call('DEL', line.heard)
+end
+
+local function note_restored(line, before, from, at)
+  if line.called > before then
+    Line.note_call(line, from, line.base + Bits.after_nth(line.call, 0, line.called), at)
+  end
+end
+
+-- The head is known to have been at `head` already.
+local function catch_up_head(line, head, at)
+  local start = line.head
+  head = min(head, line.next)
+  if head <= line.reached then return end
+  local before = line.called
+  if line.waiting > 0 then Line.move_to_called(line, start - line.base, min(head - line.base, SPAN)) end
+  note_restored(line, before, start, at)
+  line.head = Line.first_waiting(line, head)
+  line.reached = line.head
+end
+
+-- Takes over what a replica last knew, for numbers in doubt that were not heard of since.
+local function restore_line(line, known, at)
+  if not Line.in_doubt(line) then return end
+  local from, to = line.from, min(line.to, known.next)
+  if from >= to then return end
+  local before = line.called
+  if not Line.reach(line, from) then return end
+  local function take_over(key, base, bytes)
+    local first, part = Line.foreign(line, base, bytes, from, to)
+    if part == '' then return call('BITCOUNT', key) end
+    call('SETRANGE', SCRATCH, first, part)
+    call('BITOP', 'OR', SCRATCH, SCRATCH, line.heard)
+    call('BITOP', 'XOR', SCRATCH, SCRATCH, line.heard)
+    call('BITOP', 'OR', key, key, SCRATCH)
+    call('DEL', SCRATCH)
+    return call('BITCOUNT', key)
+  end
+  line.waiting = take_over(line.line, known.base, known.waiting)
+  line.called = take_over(line.call, known.called_base, known.called)
+  Bits.join(line.seen, Line.foreign(line, known.base, known.waiting, from, to))
+  if known.complete then
+    line.from = to
+  else
+    Bits.join(line.heard, Line.foreign(line, known.base, known.waiting, from, to))
+    Bits.join(line.heard, Line.foreign(line, known.called_base, known.called, from, to))
+  end
+  if line.from >= line.to then Heal.settle(line) end
+  line.head = min(line.head, Line.first_waiting(line, from))
+  note_restored(line, before, from, at)
+end
+
+function Heal.begin(room, now)
   room.hold = now + HOLD
   room.lost = now
   room.doubt = max(room.doubt, now + 2 * room.patience)
   room.credits, room.credits_at = 0, now
 end
-Room.begin_healing = begin_healing
 
 -- Wakes a room that was saved on another server. As many numbers as MARGIN may have been given since.
-function Room.resume(room, now)
+function Heal.resume(room, now)
   if room.clock > now then
     room.history_at, room.history = 0, ''
     room.hold = min(room.hold, now + HOLD)
   end
   room.doubt = room.clock < room.doubt and now + 2 * room.patience or 0
-  room.credits, room.credits_at = 0, now
   room.clock = now
   for _, line in ipairs(room.lines) do
     -- While the room was away nobody could be heard, or enter.
     Line.hear_everybody(line)
-    Line.renew_calls(line, now)
+    Heal.renew_calls(line, now)
   end
   room.rotated = now
   local current = Room.current(room)
-  Line.lose_from(current, current.next, current.next + MARGIN)
-  begin_healing(room, now)
+  Heal.lose_from(current, current.next, current.next + MARGIN)
+  Heal.begin(room, now)
 end
 
 -- Makes every generation below `lowest` void.
@@ -42,9 +194,18 @@ local function raise_floor(room, lowest)
   for _, member in ipairs(call('ZRANGE', SESSIONS, 0, -1)) do
     if Room.place(member) < lowest then call('ZREM', SESSIONS, member) end
   end
+  room.inside = nil
   local subjects = call('HGETALL', SUBJECTS)
   for index = 1, #subjects, 2 do
     if Room.place(subjects[index + 1]) < lowest then call('HDEL', SUBJECTS, subjects[index]) end
+  end
+end
+
+local function free_slot(room)
+  local taken = {}
+  for _, line in ipairs(room.lines) do taken[line.slot] = true end
+  for slot = 0, MAX_LINES - 1 do
+    if not taken[slot] then return slot end
   end
 end
 
@@ -60,19 +221,19 @@ local function adopt(room, generation, is_lost, now)
   end
   if count + (exhausted and 1 or 0) >= MAX_LINES or not (newer or now < room.doubt) then return nil end
   Room.keep_lines(room, kept)
-  local line = Line.new(Room.free_slot(room), generation)
-  if is_lost then line.next, line.from, line.to = END, 1, END end
+  local line = Line.new(free_slot(room), generation)
+  if is_lost then line.next, line.fresh, line.from, line.to = END, END, 1, END end
   table.insert(room.lines, line)
   table.sort(room.lines, function(one, other) return one.generation < other.generation end)
   if exhausted then
-    table.insert(room.lines, Line.new(Room.free_slot(room), max(generation + 1, now)))
+    table.insert(room.lines, Line.new(free_slot(room), max(generation + 1, now)))
   end
-  begin_healing(room, now)
+  Heal.begin(room, now)
   return line
 end
 
 -- Takes in what a replica has seen: the greater of both stands.
-function Room.take_hints(room, generation, next, head, lowest, now)
+function Heal.take_hints(room, generation, next, head, lowest, now)
   raise_floor(room, lowest)
   if generation == 0 or generation < room.floor then return end
   local line = Room.line(room, generation)
@@ -80,46 +241,46 @@ function Room.take_hints(room, generation, next, head, lowest, now)
   if not line then
     line = adopt(room, generation, false, now)
     if not line then return end
-    Line.lose_from(line, 1, beyond)
+    Heal.lose_from(line, 1, beyond)
   elseif next > line.next then
-    Line.lose_from(line, line.next, beyond)
-    begin_healing(room, now)
+    Heal.lose_from(line, line.next, beyond)
+    Heal.begin(room, now)
   end
-  Line.catch_up_head(line, head, Room.mark_time(room, now))
+  catch_up_head(line, head, Room.mark_time(room, now))
 end
 
 -- Gives a ticket that the room does not know its place back, if it may have been lost.
-function Room.recover_ticket(room, place, generation, number, now)
+function Heal.recover_ticket(room, place, generation, number, now)
   if generation < room.floor or Room.is_held(room, generation, number) or Room.revoked_until(place) then return end
   local line = Room.line(room, generation) or adopt(room, generation, true, now)
   if not line then return end
   local was_in_doubt = Line.in_doubt(line)
-  if Line.recover(line, number) and not was_in_doubt then begin_healing(room, now) end
+  if recover(line, number) and not was_in_doubt then Heal.begin(room, now) end
 end
 
 -- Whether the session of a valid pass that the room does not know may have been lost, or never held a slot.
-function Room.recover_pass(room, generation, number, now)
+function Heal.recover_pass(room, generation, number, now)
   if now >= max(room.doubt, room.slotless) then return false end
   local line = Room.line(room, generation)
   if line then
     Line.remove(line, number)
-    Line.close(line, number)
+    Heal.close(line, number)
   end
   return true
 end
 
 -- Takes over what a replica last knew, where this room is in doubt. Arguments from `index` on.
-function Room.restore(room, index, now)
+function Heal.restore(room, index, now)
   local lowest, count = tonumber(ARGV[index]), tonumber(ARGV[index + 1])
   index = index + 2
   for _ = 1, count do
     local generation, next, head, complete = string.match(ARGV[index], '^(%d+) (%d+) (%d+) (%d)$')
     generation, next, head = tonumber(generation), tonumber(next), tonumber(head)
     -- The replica's hints speak of its newest line only; this brings back the older ones, too.
-    Room.take_hints(room, generation, next, head, lowest, now)
+    Heal.take_hints(room, generation, next, head, lowest, now)
     local line = Room.line(room, generation)
     if line then
-      Line.restore(line, {
+      restore_line(line, {
         next = next, complete = complete == '1',
         base = tonumber(ARGV[index + 1]), waiting = ARGV[index + 2],
         called_base = tonumber(ARGV[index + 3]), called = ARGV[index + 4],
@@ -127,4 +288,7 @@ function Room.restore(room, index, now)
     end
     index = index + 5
   end
+end
+
+return Heal
 end

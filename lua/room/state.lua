@@ -1,36 +1,31 @@
 -- A room as it is loaded, changed and saved by one script: the twin of src/room/state.rs.
 
-local ROOM, SESSIONS, REVOKED, REVOKED_LOG, SUBJECTS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
--- The most generations a room keeps at once.
-local MAX_LINES = 4
--- One credit in the unit they are kept in.
-local CREDIT = 3600000
--- Marks of calls kept per line, about: they are this much of a claim_ttl apart at least.
+do
+
+-- Marks of calls kept per line, about: they are this part of a claim_ttl apart at least.
 local MARKS = 65536
 -- How long a room is kept that nobody is in: a week.
 local KEEP_MS = 604800000
-
-local FIELDS = {
-  'home', 'clock', 'floor', 'paused', 'credits', 'credits_at', 'rotated', 'hold', 'lost', 'doubt', 'slotless',
-  'epoch', 'revocations', 'sweep', 'policy', 'limits', 'history_at', 'history', 'line0', 'line1', 'line2', 'line3',
-}
-local TEXTS = { home = true, policy = true, limits = true, history = true }
-
-local Room = {}
+-- Clock, floor, paused, credits and when, last rotation, hold, loss, doubt and slotless until, epoch, revocations,
+-- sweep, newest bucket of the history.
+local FORM = '>dddddddddddddd'
+local LIMITS = '^(%-?%d+) (%-?%d+) (%-?%d+)'
+local POLICY = LIMITS .. ' (%d+) (%d+) (%d+) (%d+)'
 
 -- The limits in force from the texts of policy and operator's limits. Each begins with a line of numbers, -1 for
 -- none; what follows is for those who show it.
 local function apply_texts(room)
-  local function numbers(text)
-    local found = {}
-    for number in string.gmatch(string.match(text, '^[^\n]*'), '%-?%d+') do found[#found + 1] = tonumber(number) end
-    return found
+  local capacity, gain, burst, session_ttl, claim_ttl, patience, off = string.match(room.policy, POLICY)
+  if room.limits ~= '' then
+    local own_capacity, own_gain, own_burst = string.match(room.limits, LIMITS)
+    if own_capacity ~= '-1' then capacity = own_capacity end
+    if own_gain ~= '-1' then gain = own_gain end
+    if own_burst ~= '-1' then burst = own_burst end
   end
-  local stated, limits = numbers(room.policy), numbers(room.limits)
-  local function either(index) return (limits[index] or -1) >= 0 and limits[index] or stated[index] end
   -- `gain`: credit units per millisecond.
-  room.capacity, room.gain, room.burst = either(1), either(2), either(3)
-  room.session_ttl, room.claim_ttl, room.patience, room.off = stated[4], stated[5], stated[6], stated[7] == 1
+  room.capacity, room.gain, room.burst = tonumber(capacity), tonumber(gain), tonumber(burst)
+  room.session_ttl, room.claim_ttl, room.patience = tonumber(session_ttl), tonumber(claim_ttl), tonumber(patience)
+  room.off = off == '1'
 end
 
 -- Revocations are counted within an epoch: what replicas know of another one is worth nothing.
@@ -43,8 +38,7 @@ end
 local function create(policy, now)
   local room = {
     clock = now, floor = 0, paused = 0, credits_at = now, rotated = now, hold = 0, lost = now, slotless = 0,
-    sweep = 0, policy = policy, limits = '', history_at = 0, history = '',
-    lines = {}, saved = {},
+    sweep = 0, policy = policy, limits = '', history_at = 0, history = '', lines = {}, saved = {},
   }
   -- What a lost hash may have left behind.
   call('DEL', SESSIONS, REVOKED, REVOKED_LOG, SUBJECTS)
@@ -57,41 +51,44 @@ local function create(policy, now)
 end
 
 local function load()
-  local values = call('HMGET', ROOM, unpack(FIELDS))
+  local values = call('HMGET', ROOM, 'home', 'state', 'policy', 'limits', 'history', 'line0', 'line1', 'line2', 'line3')
   if not values[2] then return nil end
-  local room, saved = { lines = {} }, {}
-  for index, field in ipairs(FIELDS) do
-    local text = values[index] or nil
-    saved[field] = text
-    if string.sub(field, 1, 4) ~= 'line' then
-      room[field] = TEXTS[field] and (text or '') or tonumber(text or 0)
-    elseif text and text ~= '' then
-      room.lines[#room.lines + 1] = Line.parse(tonumber(string.sub(field, 5)), text)
-    end
+  local lines = {}
+  for slot = 0, 3 do
+    local text = values[6 + slot]
+    if text and text ~= '' then lines[#lines + 1] = Line.parse(slot, text) end
   end
-  table.sort(room.lines, function(one, other) return one.generation < other.generation end)
-  room.saved = saved
+  if #lines > 1 then
+    table.sort(lines, function(one, other) return one.generation < other.generation end)
+  end
+  local room = {
+    home = values[1], policy = values[3], limits = values[4], history = values[5], lines = lines, saved = values,
+  }
+  room.clock, room.floor, room.paused, room.credits, room.credits_at, room.rotated, room.hold, room.lost, room.doubt,
+    room.slotless, room.epoch, room.revocations, room.sweep, room.history_at = struct.unpack(FORM, values[2])
   apply_texts(room)
   return room
 end
 
 function Room.save(room)
+  local texts = {
+    room.home,
+    struct.pack(FORM, room.clock, room.floor, room.paused, room.credits, room.credits_at, room.rotated, room.hold,
+      room.lost, room.doubt, room.slotless, room.epoch, room.revocations, room.sweep, room.history_at),
+    room.policy, room.limits, room.history, '', '', '', '',
+  }
+  for _, line in ipairs(room.lines) do texts[6 + line.slot] = Line.text(line) end
+  local names = { 'home', 'state', 'policy', 'limits', 'history', 'line0', 'line1', 'line2', 'line3' }
   local changed = {}
-  local function put(field, text)
-    if room.saved[field] ~= text then
-      changed[#changed + 1] = field
-      changed[#changed + 1] = text
+  for index = 1, 9 do
+    if room.saved[index] ~= texts[index] then
+      changed[#changed + 1] = names[index]
+      changed[#changed + 1] = texts[index]
     end
-  end
-  local texts = { line0 = '', line1 = '', line2 = '', line3 = '' }
-  for _, line in ipairs(room.lines) do texts['line' .. line.slot] = Line.text(line) end
-  for _, field in ipairs(FIELDS) do
-    put(field, texts[field] or (TEXTS[field] and room[field]) or int(room[field]))
   end
   if #changed > 0 then call('HSET', ROOM, unpack(changed)) end
   -- A room nobody is in goes by itself in the end, unless an operator has set something.
-  local leaves = Room.is_quiet(room) and room.paused == 0 and room.limits == ''
-  if leaves then
+  if room.paused == 0 and room.limits == '' and Room.is_quiet(room) then
     for _, line in ipairs(room.lines) do Line.trim(line, true) end
     call('PEXPIRE', ROOM, KEEP_MS)
   elseif room.leaves then
@@ -118,14 +115,6 @@ function Room.keep_lines(room, keep)
   room.lines = kept
 end
 
-function Room.free_slot(room)
-  local taken = {}
-  for _, line in ipairs(room.lines) do taken[line.slot] = true end
-  for slot = 0, MAX_LINES - 1 do
-    if not taken[slot] then return slot end
-  end
-end
-
 function Room.waiting(room)
   local count = 0
   for _, line in ipairs(room.lines) do count = count + line.waiting end
@@ -138,12 +127,14 @@ function Room.called(room)
   return count
 end
 
-function Room.sessions()
-  return call('ZCARD', SESSIONS)
+-- How many are inside; counted once for as long as nobody comes or goes.
+function Room.sessions(room)
+  room.inside = room.inside or call('ZCARD', SESSIONS)
+  return room.inside
 end
 
 function Room.is_quiet(room)
-  return Room.waiting(room) == 0 and Room.called(room) == 0 and Room.sessions() == 0 and call('ZCARD', REVOKED) == 0
+  return Room.waiting(room) == 0 and Room.called(room) == 0 and Room.sessions(room) == 0 and call('ZCARD', REVOKED) == 0
 end
 
 -- The time that calls made now are noted for: so coarse that there are never too many marks.
@@ -152,17 +143,15 @@ function Room.mark_time(room, now)
   return math.ceil(now / grain) * grain
 end
 
-
-local function refill(room, now)
+function Room.refill(room, now)
   local elapsed = max(now - room.credits_at, 0)
   room.credits_at = max(room.credits_at, now)
   room.credits = min(room.credits + max(room.gain, 0) * elapsed, room.burst * CREDIT)
 end
-Room.refill = refill
 
 local function apply_limits(room, now)
   -- What has come until now came at the old rate.
-  refill(room, now)
+  Room.refill(room, now)
   local capacity, session_ttl = room.capacity, room.session_ttl
   apply_texts(room)
   if room.capacity >= 0 and capacity < 0 then
@@ -181,7 +170,7 @@ function Room.reset(room, now)
   local generation = max(Room.current(room).generation + 1, now)
   Room.keep_lines(room, function() return false end)
   room.lines = { Line.new(0, generation) }
-  room.floor = generation
+  room.floor, room.inside = generation, nil
   call('DEL', SESSIONS, REVOKED, REVOKED_LOG, SUBJECTS)
   begin_epoch(room)
   room.history_at, room.history = 0, ''
@@ -196,8 +185,9 @@ function Room.begin()
     local time = call('TIME')
     now = time[1] * 1000 + floor(time[2] / 1000)
   end
-  local home = string.match(call('INFO', 'server'), 'run_id:(%w+)')
-  local generation, next, head, lowest = string.match(ARGV[2], '^(%d+) (%d+) (%d+) (%d+)$')
+  local server = call('INFO', 'server')
+  local _, found = string.find(server, 'run_id:', 1, true)
+  local home = sub(server, found + 1, found + 40)
   local policy = ARGV[3]
   local room = load()
   if not room then
@@ -207,7 +197,7 @@ function Room.begin()
     room.leaves = Room.is_quiet(room)
     if room.home ~= home then
       -- A replica that was promoted, or a copy from a disk: its last writes may be missing.
-      Room.resume(room, now)
+      healing().resume(room, now)
       begin_epoch(room)
     end
   end
@@ -217,10 +207,18 @@ function Room.begin()
     room.policy = policy
     apply_limits(room, now)
   end
-  Room.take_hints(room, tonumber(generation), tonumber(next), tonumber(head), tonumber(lowest), now)
+  local generation, next, head, lowest = string.match(ARGV[2], '^(%d+) (%d+) (%d+) (%d+)$')
+  generation, next, head, lowest = tonumber(generation), tonumber(next), tonumber(head), tonumber(lowest)
+  local line = Room.current(room)
+  local is_news = generation ~= line.generation or next > line.next or min(head, line.next) > line.reached
+  if lowest > room.floor or (generation > 0 and is_news) then
+    healing().take_hints(room, generation, next, head, lowest, now)
+  end
   return room, now
 end
 
 function Room.no_room()
   return redis.error_reply('NOROOM nobody has stated limits for this room yet')
+end
+
 end

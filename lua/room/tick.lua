@@ -1,5 +1,7 @@
 -- The tick: what time alone does to a room. The twin of src/room/state/tick.rs, admission.rs and of History::note.
 
+do
+
 local HISTORY_BUCKET, HISTORY_BUCKETS = 10000, 90
 -- The most that one tick calls.
 local MAX_CALLS = 100000
@@ -40,7 +42,7 @@ local function quota(room)
   local left = MAX_CALLS
   if room.gain >= 0 then left = min(left, room.gain == 0 and 0 or floor(room.credits / CREDIT)) end
   if room.capacity >= 0 then
-    left = min(left, max(0, max(0, room.capacity - Room.sessions()) - Room.called(room)))
+    left = min(left, max(0, max(0, room.capacity - Room.sessions(room)) - Room.called(room)))
   end
   return left
 end
@@ -88,7 +90,9 @@ end
 
 local function end_doubt(room, now)
   if now < room.doubt then return end
-  for _, line in ipairs(room.lines) do Line.settle(line) end
+  for _, line in ipairs(room.lines) do
+    if Line.in_doubt(line) then healing().settle(line) end
+  end
   local current = Room.current(room)
   if #room.lines > 1 then
     Room.keep_lines(room, function(line) return line == current or line.waiting > 0 or line.called > 0 end)
@@ -96,7 +100,7 @@ local function end_doubt(room, now)
 end
 
 local function expire_revoked(now)
-  if call('ZREMRANGEBYSCORE', REVOKED, '-inf', int(now)) == 0 then return end
+  if call('ZREMRANGEBYSCORE', REVOKED, '-inf', now) == 0 then return end
   -- The log is for replicas that have not heard yet; what has ended by itself they need not hear of.
   while true do
     local first = call('LINDEX', REVOKED_LOG, 0)
@@ -110,7 +114,9 @@ function Room.tick(room, now)
   local since = room.clock
   room.clock = now
   local line_stood = Room.waiting(room) > 0
-  call('ZREMRANGEBYSCORE', SESSIONS, '-inf', int(now))
+  if Room.sessions(room) > 0 then
+    room.inside = room.inside - call('ZREMRANGEBYSCORE', SESSIONS, '-inf', now)
+  end
   expire_revoked(now)
   if now >= room.claim_ttl then
     for _, line in ipairs(room.lines) do Line.expire_calls(line, now - room.claim_ttl) end
@@ -119,5 +125,7 @@ function Room.tick(room, now)
   end_doubt(room, now)
   Room.refill(room, now)
   local calls = Room.call(room, now)
-  if line_stood then note_history(room, since, now, calls) end
+  if line_stood and (calls > 0 or now > since) then note_history(room, since, now, calls) end
+end
+
 end

@@ -11,7 +11,7 @@ macro_rules! text {
             include_str!("../../../lua/room/state.lua"),
             include_str!("../../../lua/room/tick.lua"),
             include_str!("../../../lua/room/heal.lua"),
-            include_str!("../../../lua/room/visit.lua"),
+            include_str!("../../../lua/room/present.lua"),
             include_str!(concat!("../../../lua/", $file)),
         )
     };
