@@ -75,12 +75,13 @@ async fn suffer(blow: Blow) {
         let (before, after) = (seen.slices(calm, struck), seen.slices(struck, end));
         println!(
             "  shard {room}: calls per 100 ms before: median {} least {}; from then on: median {} least {}; \
-             longest gap {:?}; errors {:?}",
+             longest gap {:?}, at {:?} (struck at {struck:?}); errors {:?}",
             median(&before),
             before.iter().min().unwrap(),
             median(&after),
             after.iter().min().unwrap(),
-            seen.longest_gap(calm),
+            seen.longest_gap_and_when(calm).0,
+            seen.longest_gap_and_when(calm).1,
             seen.errors(),
         );
         if room == 0 {
