@@ -111,3 +111,23 @@ async fn a_hung_master_harms_only_its_own_slots() {
 async fn a_master_cut_off_from_us_harms_only_its_own_slots() {
     suffer(Blow::CutOff).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_blow_nobody_feels_anything() {
+    let cluster = Cluster::start().await;
+    let (shards, _) = connected(&cluster.url()).await;
+    let traffic = Traffic::begin(&shards, &cluster.rooms_on_each_shard());
+    tokio::time::sleep(AWAY).await;
+    let end = traffic.now();
+    for (room, seen) in traffic.stop().await.iter().enumerate() {
+        let slices = seen.slices(Duration::ZERO, end);
+        let (gap, when) = seen.longest_gap_and_when(Duration::ZERO);
+        println!(
+            "undisturbed shard {room}: calls per 100 ms: median {} least {}; longest gap {gap:?} at {when:?}",
+            median(&slices),
+            slices.iter().min().unwrap()
+        );
+        assert!(seen.errors().is_empty(), "{:?}", seen.errors());
+    }
+    shards.close().await;
+}
