@@ -75,12 +75,13 @@ async fn suffer(blow: Blow) {
         let (before, after) = (seen.slices(calm, struck), seen.slices(struck, end));
         println!(
             "  shard {room}: calls per 100 ms before: median {} least {}; from then on: median {} least {}; \
-             longest gap {:?}; errors {:?}",
+             longest gap {:?}, at {:?} (struck at {struck:?}); errors {:?}",
             median(&before),
             before.iter().min().unwrap(),
             median(&after),
             after.iter().min().unwrap(),
-            seen.longest_gap(calm),
+            seen.longest_gap_and_when(calm).0,
+            seen.longest_gap_and_when(calm).1,
             seen.errors(),
         );
         if room == 0 {
@@ -109,4 +110,24 @@ async fn a_hung_master_harms_only_its_own_slots() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_master_cut_off_from_us_harms_only_its_own_slots() {
     suffer(Blow::CutOff).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_blow_nobody_feels_anything() {
+    let cluster = Cluster::start().await;
+    let (shards, _) = connected(&cluster.url()).await;
+    let traffic = Traffic::begin(&shards, &cluster.rooms_on_each_shard());
+    tokio::time::sleep(AWAY).await;
+    let end = traffic.now();
+    for (room, seen) in traffic.stop().await.iter().enumerate() {
+        let slices = seen.slices(Duration::ZERO, end);
+        let (gap, when) = seen.longest_gap_and_when(Duration::ZERO);
+        println!(
+            "undisturbed shard {room}: calls per 100 ms: median {} least {}; longest gap {gap:?} at {when:?}",
+            median(&slices),
+            slices.iter().min().unwrap()
+        );
+        assert!(seen.errors().is_empty(), "{:?}", seen.errors());
+    }
+    shards.close().await;
 }

@@ -133,8 +133,13 @@ impl Seen {
 
     /// The longest time without an answer after `from`.
     pub(crate) fn longest_gap(&self, from: Duration) -> Duration {
+        self.longest_gap_and_when(from).0
+    }
+
+    /// The same with when it began.
+    pub(crate) fn longest_gap_and_when(&self, from: Duration) -> (Duration, Duration) {
         let answered: Vec<_> = self.0.iter().filter(|(at, answer)| *at >= from && answer.is_ok()).collect();
-        answered.windows(2).map(|pair| pair[1].0 - pair[0].0).max().unwrap_or_default()
+        answered.windows(2).map(|pair| (pair[1].0 - pair[0].0, pair[0].0)).max().unwrap_or_default()
     }
 
     /// The numbers that were given.
