@@ -56,12 +56,16 @@ impl Hints {
     #[must_use]
     pub fn max(self, other: Self) -> Self {
         let floor = self.floor.max(other.floor);
-        let (older, newer) =
-            if self.generation <= other.generation { (self, other) } else { (other, self) };
+        let (older, newer) = if self.generation <= other.generation { (self, other) } else { (other, self) };
         if older.generation < newer.generation {
             return Self { floor, ..newer };
         }
-        Self { generation: newer.generation, next: older.next.max(newer.next), head: older.head.max(newer.head), floor }
+        Self {
+            generation: newer.generation,
+            next: older.next.max(newer.next),
+            head: older.head.max(newer.head),
+            floor,
+        }
     }
 }
 

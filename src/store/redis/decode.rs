@@ -87,7 +87,9 @@ pub(super) fn outcomes(value: Value, count: usize) -> Result<Vec<Outcome>, Garbl
 pub(super) fn ends(value: Value, count: usize) -> Result<Vec<Option<Millis>>, Garbled> {
     let ends: Result<Vec<_>, _> =
         array(value)?.iter().map(|value| Ok(Some(number(value)?).filter(|end| *end > 0))).collect();
-    ends.and_then(|ends| if ends.len() == count { Ok(ends) } else { Err(Garbled("as many ends as asked for")) })
+    ends.and_then(
+        |ends| if ends.len() == count { Ok(ends) } else { Err(Garbled("as many ends as asked for")) },
+    )
 }
 
 #[cfg(test)]

@@ -124,7 +124,10 @@ mod tests {
         let bytes = bytes_of(bits.words());
         assert_eq!(bytes[..2], [0b1100_0001, 0b1000_0000]);
         let back = bits_of(bits.base(), &bytes);
-        assert_eq!((0..400).filter(|n| back.contains(*n)).collect::<Vec<_>>(), [64, 65, 71, 72, 127, 128, 300]);
+        assert_eq!(
+            (0..400).filter(|n| back.contains(*n)).collect::<Vec<_>>(),
+            [64, 65, 71, 72, 127, 128, 300]
+        );
         assert_eq!(back.count(), 7);
     }
 }

@@ -16,7 +16,7 @@ const LINES: usize = 4;
 /// A room's name holds neither braces nor colons ([`RoomName::RULE`]), so that no name can reach another's keys.
 pub(super) fn keys(room: &RoomName) -> Vec<Bytes> {
     let of_room = OF_ROOM.iter().map(|key| format!("anteroom:{{{room}}}:{key}"));
-    let of_lines =
-        (0..LINES).flat_map(|slot| OF_LINE.iter().map(move |key| format!("anteroom:{{{room}}}:{slot}:{key}")));
+    let of_lines = (0..LINES)
+        .flat_map(|slot| OF_LINE.iter().map(move |key| format!("anteroom:{{{room}}}:{slot}:{key}")));
     of_room.chain(of_lines).map(Bytes::from).collect()
 }

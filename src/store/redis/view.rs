@@ -57,9 +57,9 @@ impl View {
         let policy = self.policy(text(&policy)?, text(&limits)?)?;
         self.revoke(number(&epoch)?, number(&revocations)?, number(&goes_on)? == 1, array(revoked)?, at)?;
         let lines = array(lines)?.into_iter().map(line).collect::<Result<Vec<_>, _>>()?;
-        let (waiting, called) = lines
-            .iter()
-            .fold((0, 0), |(waiting, called), line| (waiting + line.waiting.count(), called + line.called.count()));
+        let (waiting, called) = lines.iter().fold((0, 0), |(waiting, called), line| {
+            (waiting + line.waiting.count(), called + line.called.count())
+        });
         let (paused, sessions) = (number(&paused)? == 1, number(&sessions)?);
         let history = read_history(number(&newest)?, &bytes(history)?);
         let speed = Speed::of(&history, &policy, paused, at);
@@ -90,9 +90,7 @@ impl View {
             serde_json::from_str(&json(policy)).map_err(|_| Garbled("a policy of this version"))?;
         let limits: Limits = match limits {
             "" => Limits::default(),
-            limits => {
-                serde_json::from_str(&json(limits)).map_err(|_| Garbled("limits of this version"))?
-            }
+            limits => serde_json::from_str(&json(limits)).map_err(|_| Garbled("limits of this version"))?,
         };
         let in_force = Arc::new(limits.above(&stated));
         self.policy = Some((texts, in_force.clone()));
