@@ -1,7 +1,7 @@
 # Anteroom: what a developer or CI runs. `make help` lists the targets.
 #
 # A fresh machine needs Rust, Python 3 and make. What else is missing goes into .tools/ (Envoy) or, for the browser
-# test, is installed from the system's packages.
+# test and for Redis, is installed from the system's packages.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -21,14 +21,17 @@ TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 # How many tests go through Envoy at a time: each has an Envoy, a service and a crowd of visitors.
 E2E_THREADS ?= 2
 
-.PHONY: help run test e2e lint bench tools browser rust clean
+# Where the demo's rooms live: memory, redis (one server) or cluster (six servers, two Anterooms).
+STORE ?= memory
+
+.PHONY: help run test e2e lint bench tools browser redis rust clean
 
 help: ## lists the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-run: rust $(ENVOY_BIN) ## the demo on http://127.0.0.1:8080/shop until Ctrl-C (PORT=… or PORT_OFFSET=… for a second copy)
+run: rust $(ENVOY_BIN) $(if $(filter-out memory,$(STORE)),redis) ## the demo on http://127.0.0.1:8080/shop until Ctrl-C (STORE=cluster: two replicas over Redis; PORT_OFFSET=…: a second copy)
 	@$(CARGO) build --profile fast --bin anteroom
-	@exec $(PYTHON) envoy/demo/run.py --anteroom $(TARGET)/fast/anteroom --envoy $(ENVOY_BIN) --logs $(TOOLS)/logs
+	@exec $(PYTHON) envoy/demo/run.py --anteroom $(TARGET)/fast/anteroom --envoy $(ENVOY_BIN) --logs $(TOOLS)/logs --store $(STORE)
 
 test: rust tools ## every test, those through the real Envoy and browser included
 	$(CARGO) test --profile fast --workspace --lib --bins --examples
@@ -46,7 +49,7 @@ lint: rust $(ENVOY_BIN) ## formatting, clippy without warnings, Envoy's own opin
 bench: rust ## requests per second of a Check next to a no-op service, in one run (no pass or fail)
 	$(CARGO) run --release -p anteroom --example bench_check
 
-tools: $(ENVOY_BIN) browser ## installs what is missing: Envoy into .tools/, Chromium from the system's packages
+tools: $(ENVOY_BIN) browser redis ## installs what is missing: Envoy into .tools/, Chromium and Redis from the system's packages
 
 clean: ## removes what was built, installed and logged here
 	$(CARGO) clean
@@ -73,13 +76,21 @@ $(ENVOY):
 	    echo "      Or name an Envoy >= $(ENVOY_VERSION) that you have: make ENVOY_BIN=/path/to/envoy" >&2; exit 1; }
 	@ln -sfn $(ENVOY) $(TOOLS)/envoy
 
-browser:
-	@missing=; \
-	command -v chromium >/dev/null || missing="chromium"; \
-	command -v chromedriver >/dev/null || missing="$${missing:+$$missing }chromium-driver"; \
+# $(call install,WHAT FOR,PROGRAM:PACKAGE …): the packages of the programs that are missing.
+define install
+	@missing=; for pair in $(2); do command -v "$${pair%%:*}" >/dev/null || missing="$${missing:+$$missing }$${pair#*:}"; done; \
 	[ -z "$$missing" ] && exit 0; \
-	command -v apt-get >/dev/null || { echo "make: the browser test needs the programs chromium and chromedriver in PATH" >&2; exit 1; }; \
+	command -v apt-get >/dev/null || { echo "make: $(1) needs these programs in PATH: $(foreach pair,$(2),$(firstword $(subst :, ,$(pair))))" >&2; exit 1; }; \
 	sudo=; [ "$$(id -u)" = 0 ] || sudo="sudo -n"; \
 	echo "Installing $$missing from the system's packages"; \
-	{ $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -qq -y --no-install-recommends $$missing >/dev/null; } || { \
+	{ $$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null; } || { \
 	    echo "make: could not install $$missing: run 'apt-get install $$missing' as root" >&2; exit 1; }
+endef
+
+browser:
+	$(call install,the browser test,chromium:chromium chromedriver:chromium-driver)
+
+redis:
+	$(call install,the Redis store,redis-server:redis-server redis-cli:redis-tools)
+	@version=$$(redis-server --version | sed -n 's/.*v=\([0-9]*\)\..*/\1/p'); [ "$${version:-0}" -ge 7 ] || { \
+	    echo "make: the Redis store needs redis-server 7.0 or newer, and this is $$(redis-server --version)" >&2; exit 1; }

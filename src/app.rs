@@ -1,11 +1,12 @@
 //! The wiring: which store, which listeners, which tasks, and how they end.
 
 mod keys;
+mod store;
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::Stream;
 use tonic::server::NamedService;
@@ -18,7 +19,7 @@ use crate::admin::{self, Readiness};
 use crate::authz::limits::LimitsReader;
 use crate::authz::{Gate, GateParts};
 use crate::clock::Clock;
-use crate::config::settings::{Role, Settings, StoreChoice};
+use crate::config::settings::{Role, Settings};
 use crate::cookie::CookiePolicy;
 use crate::drain::{DrainError, DrainTimes, Phase, Shutdown, Tasks};
 use crate::listen::{BindError, Bound, Limits, Listen, incoming, serve_http};
@@ -28,18 +29,14 @@ use crate::pb::envoy::service::auth::v3::authorization_server::AuthorizationServ
 use crate::position::{self, Cadence, Desk};
 use crate::room::token::{KeyError, KeyRing};
 use crate::rooms::{Options, Rooms};
-use crate::store::checkpoint::{Checkpoint, CheckpointError};
-use crate::store::memory::MemoryStore;
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
+use crate::store::checkpoint::CheckpointError;
+use crate::store::redis::shards::ConnectError;
 use crate::telemetry::metrics::label::ListenerLabel;
 use crate::telemetry::metrics::{ListenerMetrics, Metrics};
 use crate::telemetry::trace::{TraceError, Tracer};
+use store::Opened;
 
-/// The least time between two checkpoints of the embedded store. What a crash loses comes back with tickets and
-/// passes, but a session begun in this time may be given away before its pass is shown: so it is short.
-const CHECKPOINT_GAP: Duration = Duration::from_millis(25);
-/// Four times as long as a checkpoint took, the next one waits: large rooms are not written all the time.
-const CHECKPOINT_REST: u32 = 4;
 /// The most rooms with metrics of their own, at some 45 series each; the others share one.
 const MAX_ROOMS_MEASURED: usize = 1_000;
 /// From readiness off to closing: what a balancer needs to notice. Part of `--drain`.
@@ -79,6 +76,9 @@ pub enum AppError {
     /// A room of the rooms file.
     #[error("--rooms: {0}")]
     Rooms(#[from] StoreError),
+    /// A shared store that cannot even be tried.
+    #[error("--store: {0}")]
+    Store(#[from] ConnectError),
     /// gRPC reflection.
     #[error("reflection cannot be set up: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -101,12 +101,8 @@ pub async fn run(
         Some(endpoint) => Tracer::to(endpoint)?,
         None => Tracer::off(),
     };
-    let StoreChoice::Memory { state_dir } = &settings.store;
-    let store = Arc::new(match state_dir {
-        Some(dir) => MemoryStore::open(clock, settings.max_rooms, Checkpoint::open(dir)?)?,
-        None => MemoryStore::new(clock, settings.max_rooms),
-    });
-    let ring = KeyRing::new(&keys::choose(settings.keys.as_deref(), state_dir.as_deref())?)?;
+    let store = Opened::open(&settings, clock, &metrics)?;
+    let ring = KeyRing::new(&keys::choose(settings.keys.as_deref(), store.state_dir())?)?;
     let options = Options {
         tick: settings.tick,
         store_budget: settings.store_budget,
@@ -114,8 +110,7 @@ pub async fn run(
         max_rooms: settings.max_rooms,
         max_streams: settings.max_streams,
     };
-    let any_store: Arc<dyn Store> = store.clone();
-    let rooms = Arc::new(Rooms::new(options, any_store, ring, clock, metrics.clone()));
+    let rooms = Arc::new(Rooms::new(options, store.any(), ring, clock, metrics.clone()));
     for policy in settings.routes.policies() {
         // So that the client API knows the rooms of the file before the first Check.
         rooms.room_with(policy)?;
@@ -129,50 +124,18 @@ pub async fn run(
             Ok::<_, StoreError>(())
         }
     });
-    if state_dir.is_some() {
-        tasks.spawn("checkpoint", checkpoint(store.clone(), tasks.shutdown()));
-    }
+    store.tend(&mut tasks, &wiring.readiness, &wiring.metrics);
     starting.met();
-    info!(role = ?settings.role, version = env!("CARGO_PKG_VERSION"), "ready");
+    info!(role = ?settings.role, version = env!("CARGO_PKG_VERSION"), "started");
     let lead = LEAD.min(settings.drain / 2);
     let times = DrainTimes { lead, grace: settings.drain.saturating_sub(lead) };
     let drained = tasks.run_until_drained(times, stops).await;
-    store.save(true)?;
+    store.close().await?;
     if let Err(error) = tracer.shut_down(Duration::from_secs(2)).await {
         tracing::warn!(%error, "the last spans were lost");
     }
     info!("ended");
     Ok(drained?)
-}
-
-/// Writes the checkpoint until the end begins; the last one is written when all else has ended.
-async fn checkpoint(store: Arc<MemoryStore>, shutdown: Shutdown) -> Result<(), CheckpointError> {
-    let closing = shutdown.closing();
-    tokio::pin!(closing);
-    let mut failing = false;
-    let mut rest = CHECKPOINT_GAP;
-    loop {
-        tokio::select! {
-            () = &mut closing => return Ok(()),
-            () = tokio::time::sleep(rest) => {}
-        }
-        let (store, begun) = (store.clone(), Instant::now());
-        let saved = tokio::task::spawn_blocking(move || store.save(false)).await;
-        rest = CHECKPOINT_GAP.max(begun.elapsed() * CHECKPOINT_REST);
-        // A full disk must not stop the line: it is said once, and tried again.
-        match saved {
-            Ok(Ok(_)) if failing => {
-                failing = false;
-                info!("the checkpoint is written again");
-            }
-            Ok(Err(error)) if !failing => {
-                failing = true;
-                tracing::error!(%error, "the checkpoint cannot be written; a crash now would cost the last changes");
-            }
-            Err(lost) => tracing::error!(%lost, "writing the checkpoint panicked"),
-            _ => {}
-        }
-    }
 }
 
 struct Wiring<'a> {

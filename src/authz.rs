@@ -16,7 +16,7 @@ use crate::cookie::{CookiePolicy, TokenCookie};
 use crate::page::{Lang, Page, View, content_security_policy};
 use crate::pb::envoy::service::auth::v3::authorization_server::Authorization;
 use crate::pb::envoy::service::auth::v3::{CheckRequest, CheckResponse};
-use crate::room::decision::{Bypass, Verdict, without_store};
+use crate::room::decision::{Bypass, Verdict};
 use crate::room::name::RoomName;
 use crate::room::policy::{Mistake, Policy};
 use crate::room::state::Subject;
@@ -84,7 +84,7 @@ impl Gate {
         let check = self.rooms.check(&policy, question.is_preflight(), &shown);
         let verdict = match tokio::time::timeout(self.budget, check).await {
             Ok(verdict) => verdict,
-            Err(_) => without_store(&policy),
+            Err(_) => self.rooms.out_of_time(&policy, &shown),
         };
         if let Verdict::Error { message } = &verdict
             && self.mistakes.is_news(message)

@@ -4,10 +4,14 @@
 //! way; the rules themselves are in `room`.
 
 mod answer;
+mod breaker;
+mod calls;
 pub mod check;
 pub mod feed;
 mod fresh;
+mod lookup;
 mod outage;
+mod rejoin;
 mod replaced;
 pub mod visit;
 pub mod watch;
@@ -15,7 +19,7 @@ pub mod watch;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use parking_lot::{Mutex, RwLock};
@@ -30,9 +34,10 @@ use crate::room::token::{Claims, KeyRing, Kind};
 use crate::store::{Store, StoreError};
 use crate::telemetry::logs::OncePer;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::metrics::label::StoreOp;
 use crate::telemetry::metrics::room::RoomMetrics;
+use breaker::Breaker;
 use fresh::Fresh;
+use lookup::Lookups;
 use outage::Outage;
 use replaced::Replaced;
 use watch::Watchers;
@@ -62,6 +67,7 @@ pub struct Rooms {
     known: RwLock<HashMap<RoomName, Arc<Room>>>,
     streams: Arc<tokio::sync::Semaphore>,
     outage: Outage,
+    lookups: Lookups,
     /// Limits that took turns, each pair of them logged once.
     conflicts: OncePer,
 }
@@ -79,6 +85,8 @@ pub struct Room {
     /// Who was heard of since the last tick.
     beats: Mutex<Beats>,
     watchers: Watchers,
+    /// Whether its store calls are worth making.
+    breaker: Breaker,
     metrics: Arc<RoomMetrics>,
     /// Counts what happened in the room: a quiet one is ticked only after something did.
     activity: AtomicU64,
@@ -103,6 +111,7 @@ impl Rooms {
             known: RwLock::default(),
             streams: Arc::new(tokio::sync::Semaphore::new(options.max_streams)),
             outage: Outage::default(),
+            lookups: Lookups::default(),
             conflicts: OncePer::new(),
         }
     }
@@ -153,19 +162,6 @@ impl Rooms {
         Ok(room)
     }
 
-    /// The room of that name, if its limits are known here or in the store.
-    pub async fn room_named(&self, name: &RoomName) -> Result<Arc<Room>, StoreError> {
-        if let Some(room) = self.known.read().get(name) {
-            return Ok(room.clone());
-        }
-        // Only rooms that exist are kept: a visitor's word alone opens none.
-        let call = Call::default();
-        self.timed(StoreOp::Observe, self.store.observe(name, &call, &Beats::new(), None)).await?;
-        let room = self.open(name)?;
-        self.refresh(&room).await?;
-        Ok(room)
-    }
-
     /// All rooms known here.
     pub fn all(&self) -> Vec<Arc<Room>> {
         self.known.read().values().cloned().collect()
@@ -189,38 +185,13 @@ impl Rooms {
                 fresh: Mutex::default(),
                 beats: Mutex::default(),
                 watchers: Watchers::default(),
+                breaker: Breaker::default(),
                 metrics: self.metrics.room(name),
                 activity: AtomicU64::new(1),
                 feed: feed::Pace::default(),
             })
         });
         Ok(room.clone())
-    }
-
-    /// Runs a store call within the budget, and measures it.
-    async fn timed<T>(
-        &self,
-        operation: StoreOp,
-        call: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
-        let begun = Instant::now();
-        let budget = self.options.store_budget;
-        let result = match tokio::time::timeout(budget, call).await {
-            Ok(result) => result,
-            Err(_) => Err(StoreError::Unavailable(format!("no answer within {budget:?}"))),
-        };
-        self.metrics.store_call_took(operation, begun.elapsed());
-        match &result {
-            Ok(_) if self.outage.answered(self.now()) => tracing::info!("the store is back"),
-            Err(error) => {
-                self.metrics.store_call_failed(operation, error.into());
-                if matches!(error, StoreError::Unavailable(_)) && self.outage.failed(self.now()) {
-                    tracing::error!(%error, "the store is out");
-                }
-            }
-            Ok(_) => {}
-        }
-        result
     }
 
     /// The first of these tokens that holds; the others are counted.

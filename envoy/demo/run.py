@@ -1,12 +1,15 @@
 """The demo: Anteroom, a small backend and Envoy together, until Ctrl-C. `make run` calls it.
 
-    run.py --anteroom FILE --envoy FILE
+    run.py --anteroom FILE --envoy FILE --logs DIR [--store memory|redis|cluster]
+
+With `redis` the rooms live in one Redis server; with `cluster`, in six, shared by two Anterooms behind one Envoy.
 
 Ports come from the environment (see PORTS); PORT_OFFSET is added to those not given, so that copies run side by side.
 Exit status: 0 stopped on request, 1 could not start or a part died, 2 wrong arguments or environment.
 """
 
 import argparse
+import base64
 import os
 import signal
 import socket
@@ -16,6 +19,8 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
+
+import cluster
 
 HERE = Path(__file__).resolve().parent
 ENVOY_YAML = HERE.parent / "envoy.yaml"
@@ -31,8 +36,17 @@ PORTS = {
     "ENVOY_ADMIN_PORT": (9901, "Envoy's admin"),
 }
 IN_ENVOY_YAML = [name for name in PORTS if name != "ADMIN_PORT"]
+# What each replica of Anteroom listens on, by flag. Those of a second one are any that are free.
+REPLICA = {
+    "--authz-listen": "AUTHZ_PORT",
+    "--grpc-listen": "GRPC_PORT",
+    "--http-listen": "HTTP_PORT",
+    "--admin-listen": "ADMIN_PORT",
+}
+REPLICAS = {"memory": 1, "redis": 1, "cluster": 2}
 READY_WITHIN = 20.0  # seconds, for each part
 STOP_WITHIN = 8.0  # seconds for all parts together, before SIGKILL
+ANTEROOM_AGAIN_AFTER = 3.0  # seconds until a replica that died is started again, where there are several
 
 
 class Failed(Exception):
@@ -83,8 +97,24 @@ def choose_ports():
     return ports
 
 
-def envoy_config(ports):
-    """envoy.yaml with other ports. Each default stands there exactly once, as `port_value: N`."""
+def ports_of_replicas(store, ports):
+    """The ports of each replica, by variable; the first one's are those chosen."""
+    replicas = [{name: ports[name] for name in REPLICA.values()}]
+    while len(replicas) < REPLICAS[store]:
+        free = cluster.free_ports(len(REPLICA), all_taken(ports, replicas))
+        replicas.append(dict(zip(REPLICA.values(), free, strict=True)))
+    return replicas
+
+
+def all_taken(ports, replicas):
+    """Ports that this demo uses or that envoy.yaml states."""
+    stated = {default for default, _ in PORTS.values()}
+    return stated.union(ports.values(), *(replica.values() for replica in replicas))
+
+
+def envoy_config(ports, replicas):
+    """envoy.yaml with other ports, and an endpoint for each replica. Each default stands there exactly once, as
+    `port_value: N`."""
     # In one pass over the original, so that a port moved to another one's default is not moved again.
     text = ENVOY_YAML.read_text(encoding="utf-8")
     spots = []
@@ -92,9 +122,13 @@ def envoy_config(ports):
         old = f"port_value: {PORTS[name][0]} }}"
         if text.count(old) != 1:
             raise Failed(f"{ENVOY_YAML} should state {old!r} exactly once: {name} cannot be set")
-        spots.append((text.index(old), old, f"port_value: {ports[name]} }}"))
-    for at, old, new in sorted(spots, reverse=True):
-        text = text[:at] + new + text[at + len(old) :]
+        at = text.index(old)
+        begin, end = text.rindex("\n", 0, at) + 1, text.index("\n", at)
+        values = [replica[name] for replica in replicas if name in replica] or [ports[name]]
+        lines = [text[begin:end].replace(old, f"port_value: {value} }}") for value in values]
+        spots.append((begin, end, "\n".join(lines)))
+    for begin, end, lines in sorted(spots, reverse=True):
+        text = text[:begin] + lines + text[end:]
     return text
 
 
@@ -104,23 +138,45 @@ class Parts:
     def __init__(self, logs):
         self.logs = logs
         self.running = {}
+        self.again = {}  # name: (seconds, command, environment) of those that may die
+        self.due = {}  # name: when a dead one is started again
+        self.ready = False  # until then nothing may die
 
-    def start(self, name, command, env=None):
-        with open(self.logs / f"{name}.log", "wb") as log:
+    def start(self, name, command, env=None, again_after=None):
+        """Starts a part. With `again_after` it may die, and is started again so many seconds later."""
+        if again_after is not None:
+            self.again[name] = (again_after, command, env)
+        self.launch(name, command, env, "wb")
+
+    def launch(self, name, command, env, mode):
+        with open(self.logs / f"{name}.log", mode) as log:
             # A session of its own: Ctrl-C in the terminal reaches only this script, which then stops them in order.
             self.running[name] = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, env=env
             )
 
     def check(self):
-        """Fails if a part has died, with the end of its log; ends if a signal came."""
+        """Fails if a part has died that must not, with the end of its log; ends if a signal came."""
         if stopped_by:
             raise Stopped(stopped_by[0])
-        for name, process in self.running.items():
+        for name, process in list(self.running.items()):
             status = process.poll()
-            if status is not None:
-                how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+            if status is None:
+                continue
+            how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+            if not self.ready or name not in self.again:
                 raise Failed(f"{name} {how}; the end of {self.logs / name}.log:\n{self.tail(name)}")
+            after, command, env = self.again[name]
+            if name not in self.due:
+                self.due[name] = time.monotonic() + after
+                print(f"{name} {how}; it is started again in {after:.0f} s", flush=True)
+            elif time.monotonic() >= self.due[name]:
+                del self.due[name]
+                self.launch(name, command, env, "ab")
+                print(f"{name} is started again, pid {self.pid(name)}", flush=True)
+
+    def pid(self, name):
+        return self.running[name].pid
 
     def tail(self, name, lines=15):
         text = (self.logs / f"{name}.log").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -150,6 +206,8 @@ class Parts:
         for process in reversed(self.running.values()):
             if process.poll() is None:
                 process.terminate()
+                # One that was stopped by hand must wake to hear it.
+                process.send_signal(signal.SIGCONT)
         deadline = time.monotonic() + STOP_WITHIN
         for name, process in reversed(self.running.items()):
             try:
@@ -160,29 +218,52 @@ class Parts:
                 process.wait()
 
 
-def start_all(parts, args, ports, directory):
-    at = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
-    config = directory / "envoy.yaml"
-    config.write_text(envoy_config(ports), encoding="utf-8")
+def write_keys(path):
+    """One key for all replicas: a ticket of one must hold at the others."""
+    secret = base64.b64encode(os.urandom(32)).decode()
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(f'keys:\n  - kid: "demo"\n    alg: HS256\n    secret: {secret}\n')
 
+
+def start_anteroom(parts, args, name, ports, directory, redis):
     # Only what is stated here: an ANTEROOM_* variable left in the shell must not change the demo.
     env = {name: value for name, value in os.environ.items() if not name.startswith("ANTEROOM_")}
+    if redis:
+        kept = {"--store": redis.url(), "--keys": str(directory / "keys.yaml")}
+    else:
+        kept = {"--store": "memory", "--state-dir": str(directory / "state")}
     flags = {
-        "--authz-listen": at["AUTHZ_PORT"],
-        "--grpc-listen": at["GRPC_PORT"],
-        "--http-listen": at["HTTP_PORT"],
-        "--admin-listen": at["ADMIN_PORT"],
-        "--store": "memory",
-        "--state-dir": str(directory / "state"),
+        **{flag: f"127.0.0.1:{ports[variable]}" for flag, variable in REPLICA.items()},
+        **kept,
         # The demo is plain http://, where browsers and curl do not send Secure cookies back.
         "--cookie-secure": "false",
         "--tick": "100ms",
         "--drain": "5s",
     }
-    (directory / "state").mkdir()
-    parts.start("anteroom", [args.anteroom, "serve", *(word for flag in flags.items() for word in flag)], env)
+    again_after = ANTEROOM_AGAIN_AFTER if REPLICAS[args.store] > 1 else None
+    command = [args.anteroom, "serve", *(word for flag in flags.items() for word in flag)]
+    parts.start(name, command, env, again_after)
+
+
+def start_all(parts, args, ports, directory):
+    """Starts everything; returns what to say of the replicas and of Redis."""
+    at = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
+    replicas = ports_of_replicas(args.store, ports)
+    names = [f"anteroom-{number}" for number in range(1, len(replicas) + 1)] if len(replicas) > 1 else ["anteroom"]
+    config = directory / "envoy.yaml"
+    config.write_text(envoy_config(ports, replicas), encoding="utf-8")
+    redis = None
+    if args.store == "memory":
+        (directory / "state").mkdir()
+    else:
+        write_keys(directory / "keys.yaml")
+        redis = cluster.Redis(args.store, all_taken(ports, replicas))
+        redis.start(parts, directory)
+    for name, replica in zip(names, replicas, strict=True):
+        start_anteroom(parts, args, name, replica, directory, redis)
     parts.start("backend", [sys.executable, str(HERE / "backend.py"), str(ports["BACKEND_PORT"])])
-    parts.wait_ready("anteroom", f"http://{at['ADMIN_PORT']}/readyz")
+    for name, replica in zip(names, replicas, strict=True):
+        parts.wait_ready(name, f"http://127.0.0.1:{replica['ADMIN_PORT']}/readyz")
     parts.wait_ready("backend", f"http://{at['BACKEND_PORT']}/healthz")
     # Without hot restart there is no shared memory to clean up and no base id to clash with another Envoy.
     command = [args.envoy, "-c", str(config), "--disable-hot-restart", "--concurrency", "2", "--log-level", "warn"]
@@ -190,9 +271,19 @@ def start_all(parts, args, ports, directory):
     parts.start("envoy", command)
     parts.wait_ready("envoy", f"http://{at['ENVOY_ADMIN_PORT']}/ready")
     parts.wait_ready("envoy", f"http://{at['PORT']}/healthz")
+    parts.ready = True
+    if redis is None:
+        return ""
+    lines = [
+        f"  {name:<19} pid {parts.pid(name):<8} metrics http://127.0.0.1:{replica['ADMIN_PORT']}/metrics"
+        for name, replica in zip(names, replicas, strict=True)
+    ]
+    if len(names) > 1:
+        lines.append(f"    one may be killed as well: it is started again after {ANTEROOM_AGAIN_AFTER:.0f} s")
+    return "\n".join(["", "What runs where", "", *lines, redis.describe(parts), ""])
 
 
-def say_what_to_try(ports, logs):
+def say_what_to_try(ports, logs, where):
     at = f"http://127.0.0.1:{ports['PORT']}"
     room = f"{at}/anteroom/v1/rooms/shop"
     print(
@@ -218,7 +309,7 @@ Anteroom is running. /shop takes 2 visitors at a time, each for 30 s after their
   Nobody waits here   curl {at}/open
   Metrics             curl http://127.0.0.1:{ports['ADMIN_PORT']}/metrics
   Envoy's admin       http://127.0.0.1:{ports['ENVOY_ADMIN_PORT']}/
-
+{where}
 Logs: {logs}
 Ctrl-C stops everything.
 """,
@@ -236,8 +327,8 @@ def run(args):
     parts = Parts(logs)
     with tempfile.TemporaryDirectory(prefix="anteroom-demo-") as directory:
         try:
-            start_all(parts, args, ports, Path(directory))
-            say_what_to_try(ports, logs)
+            where = start_all(parts, args, ports, Path(directory))
+            say_what_to_try(ports, logs, where)
             while True:
                 parts.check()
                 time.sleep(0.2)
@@ -253,6 +344,7 @@ def main():
     parser.add_argument("--anteroom", required=True, metavar="FILE", help="the program `anteroom`")
     parser.add_argument("--envoy", required=True, metavar="FILE", help="the program `envoy`, 1.40 or newer")
     parser.add_argument("--logs", required=True, metavar="DIR", help="where the logs go")
+    parser.add_argument("--store", choices=sorted(REPLICAS), default="memory", help="where the rooms live")
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, lambda number, _frame: stopped_by.append(signal.Signals(number).name))
     try:
@@ -260,6 +352,9 @@ def main():
     except Failed as failure:
         print(f"demo: {failure}", file=sys.stderr)
         return failure.status
+    except cluster.Trouble as trouble:
+        print(f"demo: {trouble}", file=sys.stderr)
+        return 1
     return 0
 
 

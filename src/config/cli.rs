@@ -68,7 +68,8 @@ pub struct Flags {
     /// Health and metrics, for operators only: IP:PORT or unix:/path
     #[arg(long, env = "ANTEROOM_ADMIN_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:9102")]
     pub admin_listen: String,
-    /// Where rooms live: memory (this process; one replica)
+    /// Where rooms live: memory (this process; one replica), or a shared Redis >= 7.0: redis://host:port,
+    /// redis-cluster://host:port,host:port; rediss for TLS, user:password@ before the host
     #[arg(
         long,
         env = "ANTEROOM_STORE",
@@ -83,7 +84,7 @@ pub struct Flags {
     /// Rooms file: rooms matched by host, path and method, and limits of rooms that Envoy only names
     #[arg(long, env = "ANTEROOM_ROOMS", value_name = "FILE")]
     pub rooms: Option<PathBuf>,
-    /// Keys file; without one a fresh key is made, and tickets do not outlive the process
+    /// Keys file; without one a fresh key is made, and tickets do not outlive the process. A shared store needs one
     #[arg(long, env = "ANTEROOM_KEYS", value_name = "FILE")]
     pub keys: Option<PathBuf>,
     /// Template of the waiting page, in place of the built-in one

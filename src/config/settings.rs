@@ -15,6 +15,7 @@ use crate::page::Page;
 use crate::room::policy::quoted;
 use crate::room::token::Key;
 use crate::routes::Routes;
+use crate::store::target::Target;
 use crate::telemetry::logs::LogFormat;
 
 mod environment;
@@ -39,6 +40,8 @@ pub enum StoreChoice {
         /// Where its checkpoint is kept, an existing and writable directory; `None`: nowhere.
         state_dir: Option<PathBuf>,
     },
+    /// In Redis, shared by all processes that are given the same address and the same keys.
+    Redis(Target),
 }
 
 /// Everything the program is told when it starts, checked.
@@ -58,7 +61,7 @@ pub struct Settings {
     pub store: StoreChoice,
     /// The rooms file; empty if there is none.
     pub routes: Arc<Routes>,
-    /// The keys file, the signing key first; `None`: make a key and say so.
+    /// The keys file, the signing key first; `None`: make a key and say so. Always there with a shared store.
     pub keys: Option<Vec<Key>>,
     /// The waiting page: the built-in one, or that of a template.
     pub page: Page,
@@ -232,6 +235,8 @@ mod tests {
 
     use super::*;
 
+    const KEYS: &str = concat!("--keys=", env!("CARGO_MANIFEST_DIR"), "/tests/data/keys.yaml");
+
     fn settings(arguments: &[&str]) -> Result<Settings, Vec<String>> {
         let all = ["anteroom"].iter().chain(arguments);
         let none: [(OsString, OsString); 0] = [];
@@ -273,7 +278,7 @@ mod tests {
             "--log-format=xml",
             "--log=info,=,anteroom=loud",
             "--otlp-endpoint=https://user:secret@host",
-            "--store=rediss://:secret@host",
+            "--store=redis-ring://:secret@host",
             "--rooms=/nonexistent/rooms.yaml",
         ])
         .unwrap_err();
@@ -295,9 +300,39 @@ mod tests {
 
     #[test]
     fn a_role_alone_needs_a_shared_store() {
-        for role in ["authz", "stream"] {
+        for (role, expected) in [("authz", Role::Authz), ("stream", Role::Stream)] {
             assert!(mistake(&[role]).contains("run anteroom serve"));
-            assert!(mistake(&[role, "--store=redis://h"]).contains("not built into this version yet"));
+            assert_eq!(settings(&[role, KEYS, "--store=redis://h"]).unwrap().role, expected);
+        }
+    }
+
+    #[test]
+    fn a_shared_store_needs_shared_keys_and_no_directory() {
+        let read =
+            settings(&["serve", KEYS, "--store= redis-cluster://user:hunter2@a:7000,b:7001 "]).unwrap();
+        assert_eq!(
+            read.store,
+            StoreChoice::Redis(Target::parse("redis-cluster://user:hunter2@a:7000,b:7001").unwrap())
+        );
+        assert!(!format!("{read:?}").contains("hunter2"));
+        for command in ["serve", "authz", "stream", "check-config"] {
+            let told = mistake(&[command, "--store=rediss://:hunter2@host"]);
+            assert!(told.contains("--keys (ANTEROOM_KEYS)") && told.contains("one keys file"), "{told}");
+            let told = mistake(&[command, KEYS, "--store=redis://h", "--state-dir=/nonexistent/x"]);
+            assert!(told.contains("--state-dir") && told.contains("leave it out"), "{told}");
+        }
+        let file = mistake(&["serve", "--store=redis://h", "--keys=/nonexistent.yaml"]);
+        assert!(file.contains("/nonexistent.yaml"), "said once: {file}");
+    }
+
+    #[test]
+    fn a_store_that_cannot_be_understood_is_a_mistake_without_its_password() {
+        for wrong in
+            ["memcached://:secret@h", "redis://secret@h", "redis://:secret@h:0", "secret", "", "Memory"]
+        {
+            let told = mistake(&["serve", &format!("--store={wrong}")]);
+            assert!(told.contains("--store (ANTEROOM_STORE)") && !told.contains("secret"), "{told}");
+            assert!(told.contains("redis-cluster://") && told.contains("memory"), "no remedy: {told}");
         }
     }
 

@@ -33,14 +33,30 @@ impl Rooms {
         }
     }
 
+    /// What a Check comes to that has run out of time: a pass holds all the same, as it needs no store.
+    pub fn out_of_time(&self, policy: &Policy, shown: &Shown) -> Verdict {
+        let Some(room) = self.known.read().get(&policy.room).cloned() else { return without_store(policy) };
+        match self.valid_pass(&room, room.snapshot().as_deref(), shown) {
+            Some((claims, token)) => self.admit_as_is(&room, &claims, token),
+            None => without_store(policy),
+        }
+    }
+
     async fn check_in(
         &self,
         room: &Room,
         policy: &Arc<Policy>,
         shown: &Shown,
     ) -> Result<Verdict, VisitError> {
-        // Without a snapshot a pass still holds: it needs no store.
-        let snapshot = self.snapshot_of(room).await.ok();
+        let snapshot = match room.snapshot() {
+            // A pass needs no store: the snapshot only tells whether it was given back.
+            None if self.valid_pass(room, None, shown).is_some() => {
+                let asked = tokio::time::timeout(self.options.store_budget, self.snapshot_of(room));
+                asked.await.ok().and_then(Result::ok)
+            }
+            None => Some(self.snapshot_of(room).await?),
+            known => known,
+        };
         let snapshot = snapshot.as_deref();
         let mut pass = self.valid_pass(room, snapshot, shown);
         // Twice at most: where the session behind the pass is over, all holds that holds for a request without one.
@@ -107,7 +123,7 @@ impl Rooms {
     /// Prolongs a session; a store that is out leaves the pass as good as it was. `None`: the session is over.
     async fn renew(&self, room: &Room, claims: &Claims, token: &str) -> Result<Option<Verdict>, VisitError> {
         let (call, shown) = (room.call(), [(claims.place(), claims.ends_at())]);
-        let touched = self.timed(StoreOp::Touch, self.store.touch(&room.name, &call, &shown)).await;
+        let touched = self.asked(room, StoreOp::Touch, self.store.touch(&room.name, &call, &shown)).await;
         match touched.and_then(one) {
             Ok(Some(until)) => {
                 let pass = self.issue_pass(room, claims.place(), until)?;

@@ -80,14 +80,15 @@ impl Rooms {
         let call = Call { policy: room.policy.load_full(), hints: room.hints() };
         let mut heard = Heard::take(room);
         let observe = self.store.observe(&room.name, &call, &heard.beats, None);
-        let snapshot = self.timed(StoreOp::Observe, observe).await?;
+        // In any case: this is how a room hears that its store is back.
+        let snapshot = self.tried(room, StoreOp::Observe, observe).await?;
         heard.beats.clear();
         // A store that has lost part of the line gets it back from whoever still knows it.
         match room.snapshot().filter(|known| knows_better(known, &snapshot)) {
             Some(known) => {
                 let nobody = Beats::new();
                 let observe = self.store.observe(&room.name, &call, &nobody, Some(&known));
-                self.timed(StoreOp::Observe, observe).await
+                self.tried(room, StoreOp::Observe, observe).await
             }
             None => Ok(snapshot),
         }

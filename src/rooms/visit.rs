@@ -106,16 +106,20 @@ impl Rooms {
         if policy.identity == Identity::Subject && shown.subject.is_none() {
             return Err(VisitError::NoSubject);
         }
+        let mut left_behind = None;
         if let Some(held) = self.held(room, Some(&snapshot), shown) {
             if policy.rejoin == Rejoin::Back && is_in_line(room.know(&snapshot, held.place())) {
-                self.leave(room, held.place(), None).await?;
+                left_behind = Some(held.place());
             } else if let Some(answer) = self.show(room, &held, false).await? {
                 // Whoever is inside stays there, whatever `rejoin` says.
                 return Ok(answer);
             }
         }
         let newcomer = Newcomer { subject: subject_for(&policy, shown), anew: policy.rejoin == Rejoin::Back };
-        let outcome = self.arrive(room, newcomer).await?;
+        let mut outcome = self.arrive(room, newcomer).await?;
+        if let Some(left_behind) = left_behind {
+            outcome = self.trade(room, left_behind, outcome).await;
+        }
         let mut answer = self.answer(room, outcome, None).await?;
         answer.is_new = true;
         Ok(answer)
@@ -226,10 +230,11 @@ impl Rooms {
 
     /// A snapshot of the room, fetched if there is none yet.
     pub(super) async fn snapshot_of(&self, room: &Room) -> Result<Arc<Snapshot>, StoreError> {
-        match room.snapshot() {
-            Some(snapshot) => Ok(snapshot),
-            None => self.refresh(room).await,
+        if let Some(snapshot) = room.snapshot() {
+            return Ok(snapshot);
         }
+        self.worth_asking(room, StoreOp::Observe)?;
+        self.refresh(room).await
     }
 
     /// The best of the tickets shown that hold: a browser may send an old one along, from before the cookie's domain
@@ -289,7 +294,7 @@ impl Rooms {
     pub(super) async fn arrive(&self, room: &Room, newcomer: Newcomer) -> Result<Outcome, StoreError> {
         let call = room.call();
         let arrive = self.store.arrive(&room.name, &call, std::slice::from_ref(&newcomer));
-        let outcomes = self.timed(StoreOp::Arrive, arrive).await?;
+        let outcomes = self.asked(room, StoreOp::Arrive, arrive).await?;
         // A tick may have found the room quiet while this was on its way.
         room.stirs();
         let outcome = one(outcomes)?;
@@ -310,12 +315,18 @@ impl Rooms {
 
     pub(super) async fn present(&self, room: &Room, place: Place) -> Result<Outcome, StoreError> {
         let call = room.call();
-        one(self.timed(StoreOp::Enter, self.store.enter(&room.name, &call, &[place])).await?)
+        one(self.asked(room, StoreOp::Enter, self.store.enter(&room.name, &call, &[place])).await?)
     }
 
-    async fn leave(&self, room: &Room, place: Place, pass_until: Option<Millis>) -> Result<(), StoreError> {
+    pub(super) async fn leave(
+        &self,
+        room: &Room,
+        place: Place,
+        pass_until: Option<Millis>,
+    ) -> Result<(), StoreError> {
         let call = room.call();
-        self.timed(StoreOp::Leave, self.store.leave(&room.name, &call, &[(place, pass_until)])).await?;
+        let given_up = [(place, pass_until)];
+        self.asked(room, StoreOp::Leave, self.store.leave(&room.name, &call, &given_up)).await?;
         // Now, not at the next tick: the pass is void from here on, and whoever is next hears of it.
         self.refresh(room).await?;
         Ok(())

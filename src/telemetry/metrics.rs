@@ -42,6 +42,7 @@ pub struct Metrics {
     check_seconds: By<VerdictLabel, Histogram>,
     store_seconds: By<StoreOp, Histogram>,
     store_errors: By<StoreOp, By<StoreFault, Counter>>,
+    store_up: Gauge,
     streams_open: By<StreamKind, Gauge>,
     streams_refused: Counter,
     config_errors: Counter,
@@ -71,6 +72,7 @@ impl Metrics {
             check_seconds: histograms(registry, "check", "Time to answer a Check", "verdict"),
             store_seconds: histograms(registry, "store_call", "Time a store call takes", "op"),
             store_errors: counters(registry, "store_errors", "Store calls that failed", ["op", "kind"]),
+            store_up: gauge(registry, "store_up", "1 while the store answers, as far as is known"),
             streams_open: gauges(registry, "streams_open", "Streams open to visitors", "kind"),
             streams_refused: counter(
                 registry,
@@ -88,11 +90,7 @@ impl Metrics {
                 "Tickets and passes that prove nothing",
                 ["kind", "reason"],
             ),
-            checks_in_flight: {
-                let gauge = Gauge::default();
-                registry.register("checks_in_flight", "Checks being answered", gauge.clone());
-                gauge
-            },
+            checks_in_flight: gauge(registry, "checks_in_flight", "Checks being answered"),
             checks_shed: counter(
                 registry,
                 "checks_shed",
@@ -143,9 +141,14 @@ impl Metrics {
         self.store_seconds.of(op).observe(took.as_secs_f64());
     }
 
-    /// A store call failed.
+    /// A store call failed, or was not even tried.
     pub fn store_call_failed(&self, op: StoreOp, fault: StoreFault) {
         self.store_errors.of(op).of(fault).inc();
+    }
+
+    /// Whether the store answers, as far as its connections tell.
+    pub fn set_store_up(&self, up: bool) {
+        self.store_up.set(up.into());
     }
 
     /// A stream was opened; it counts as open until the guard is dropped.
@@ -282,6 +285,12 @@ impl<L: Label, M> By<L, M> {
     fn of(&self, label: L) -> &M {
         &self.handles[label.index()]
     }
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
+    let gauge = Gauge::default();
+    registry.register(name, help, gauge.clone());
+    gauge
 }
 
 fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {

@@ -12,6 +12,7 @@ use anteroom::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use anteroom::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest, CheckResponse};
 use anteroom::room::standing::Place;
 use anteroom::room::state::Call;
+use anteroom::rooms::visit::Shown;
 use anteroom::store::Store as _;
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
@@ -281,4 +282,27 @@ async fn a_pass_whose_session_the_store_calls_over_is_as_good_as_none() {
     assert_eq!(status(&bare), (401, false), "without a user there is no place in this room");
     let anew = ask(&gate, by("bob", question(words, &[("cookie", &ann)]))).await;
     assert_eq!((status(&anew).0, headers(&anew)["x-anteroom-number"].as_str()), (200, "2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pass_holds_also_when_time_runs_out_and_newcomers_get_what_the_policy_says() {
+    let words = "room=shop capacity=1 session_ttl=100s on_outage=closed";
+    let first = World::new();
+    let inside = first.rooms.join(&first.room(words), &Shown::default()).await.unwrap();
+    let pass = inside.pass.unwrap().token;
+    // Half of it is over, so that it should be renewed as well.
+    for age in [0, 50] {
+        tokio::time::advance(Duration::from_secs(age)).await;
+        let slow = World::with(|options| options.store_budget = CHECK_BUDGET * 2);
+        slow.probe.set(Mood::Hangs);
+        let gate = slow.gate(100);
+        for _ in 0..5 {
+            let begun = Instant::now();
+            let answer = ask(&gate, question(words, &[("x-anteroom-pass", &pass)])).await;
+            assert_eq!(status(&answer), (200, false), "{age} s: {answer:?}");
+            let answer = ask(&gate, question(words, &[])).await;
+            assert_eq!(status(&answer).0, 503, "{answer:?}");
+            assert!(begun.elapsed() <= CHECK_BUDGET * 2 + Duration::from_millis(2));
+        }
+    }
 }

@@ -200,6 +200,22 @@ async fn rejoining_at_the_back_where_the_policy_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn without_a_store_and_a_snapshot_every_call_is_503_with_a_time_to_come_back() {
+    let before = Api::open("capacity=0");
+    let ticket = before.shop("POST join", &[]).await.token("ticket");
+    for mood in [Mood::Fails, Mood::Hangs] {
+        let api = Api::open("capacity=0");
+        api.world.probe.set(mood);
+        for call in ["GET position", "GET stream", "POST enter", "POST join", "DELETE ticket"] {
+            let refused = api.shop(call, &[("x-anteroom-ticket", &ticket)]).await;
+            assert_eq!(refused.is_problem(503).header("retry-after"), "5", "{call}, {mood:?}");
+        }
+        let elsewhere = api.send("GET /anteroom/v1/rooms/unheard-of/position", &[]).await;
+        assert_eq!(elsewhere.is_problem(503).header("retry-after"), "5", "{mood:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn tokens_that_prove_nothing_get_401() {
     let api = Api::open("capacity=0");
     let ticket = api.shop("POST join", &[]).await.token("ticket");

@@ -12,6 +12,7 @@ mod memory;
 mod outage;
 mod policies;
 mod probe;
+mod remote;
 mod store;
 mod streams;
 mod visits;

@@ -15,6 +15,8 @@ use anteroom::store::{Store, StoreError};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
+use crate::policies::under;
+
 /// How the store behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mood {
@@ -50,6 +52,13 @@ impl Probe {
 
     pub(crate) fn set(&self, mood: Mood) {
         *self.mood.lock() = mood;
+    }
+
+    /// Makes a room as another process would: unseen by the counters.
+    pub(crate) async fn make(&self, words: &str) {
+        let call = under(words);
+        let room = &call.policy.as_ref().expect("stated").room;
+        self.store.observe(room, &call, &Beats::new(), None).await.expect("the embedded store answers");
     }
 
     /// Ticks so far.

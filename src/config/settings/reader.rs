@@ -15,6 +15,7 @@ use crate::page::Page;
 use crate::room::policy::quoted;
 use crate::room::token::Key;
 use crate::routes::Routes;
+use crate::store::target::Target;
 
 /// A setting's mistake, under its flag and variable.
 pub(super) fn wrong(flag: &str, problem: impl Into<String>, remedy: impl Into<String>) -> Mistake {
@@ -85,22 +86,13 @@ impl Reader {
     }
 
     pub(super) fn store(&mut self, flags: &Flags, role: Role, purpose: Purpose) -> StoreChoice {
-        // A store's URL may carry a password: only its scheme is shown.
-        match flags.store.trim().split_once("://") {
-            None if flags.store.trim() == "memory" => {
-                if role != Role::Serve {
-                    let problem = "memory is not shared: a role alone would have the rooms to itself";
-                    self.wrong("store", problem, "run anteroom serve");
-                }
-            }
-            Some((scheme @ ("redis" | "redis-cluster"), _)) => {
-                let problem = format!("{scheme}:// is not built into this version yet");
-                self.wrong("store", problem, "write memory");
-            }
-            other => {
-                let scheme = other.map_or(String::new(), |(scheme, _)| format!("{} ", quoted(scheme)));
-                self.wrong("store", format!("{scheme}is no store known here"), "write memory");
-            }
+        let text = flags.store.trim();
+        if text != "memory" {
+            return self.shared_store(text, flags);
+        }
+        if role != Role::Serve {
+            let problem = "memory is not shared: a role alone would have the rooms to itself";
+            self.wrong("store", problem, "run anteroom serve, or name a Redis store");
         }
         let state_dir = flags.state_dir.clone();
         if let Some(dir) = &state_dir
@@ -110,6 +102,32 @@ impl Reader {
             self.wrong("state-dir", problem, "name a directory that this user may write to");
         }
         StoreChoice::Memory { state_dir }
+    }
+
+    /// A store that several processes share, and what they must have in common for it.
+    fn shared_store(&mut self, text: &str, flags: &Flags) -> StoreChoice {
+        let target = match Target::parse(text) {
+            Ok(target) => target,
+            // The address may carry a password: only what the parser says of it is shown.
+            Err(error) => {
+                let (problem, remedy) = error
+                    .split_once("; ")
+                    .unwrap_or((&error, "write redis://host:port or redis-cluster://host:port,host:port"));
+                self.wrong("store", problem, format!("{remedy}; or memory, without a server"));
+                return StoreChoice::Memory { state_dir: None };
+            }
+        };
+        if flags.state_dir.is_some() {
+            let problem = "is where the memory store is kept; with this --store nothing is written there";
+            self.wrong("state-dir", problem, "leave it out, or write --store memory");
+        }
+        if flags.keys.is_none() {
+            let problem =
+                "is missing: a key made here would void the tickets of every other process with this --store";
+            let remedy = "make one keys file and give it to all of them (docs/configuration.md, Keys file)";
+            self.wrong("keys", problem, remedy);
+        }
+        StoreChoice::Redis(target)
     }
 
     pub(super) fn routes(&mut self, file: Option<&Path>, max_rooms: usize) -> Routes {

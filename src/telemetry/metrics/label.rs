@@ -159,6 +159,8 @@ label! {
         NoRoom => "no_room",
         /// One room more than allowed.
         TooManyRooms => "too_many_rooms",
+        /// Not made: the room's last ones all failed, or too many unknown rooms are being looked up.
+        NotTried => "not_tried",
     }
 }
 

@@ -43,6 +43,7 @@ pub(super) struct RoomFamilies {
     wait: ByRoom<Histogram, Buckets>,
     admissions: ByRoom<Counter>,
     policy_conflicts: ByRoom<Counter>,
+    cut_off: ByRoom<Gauge>,
 }
 
 impl RoomFamilies {
@@ -57,6 +58,7 @@ impl RoomFamilies {
             wait: Family::new_with_constructor(Buckets(&WAIT_BUCKETS)),
             admissions: Family::default(),
             policy_conflicts: Family::default(),
+            cut_off: Family::default(),
         };
         registry.register("checks", "Checks answered, by what they came to", families.checks.clone());
         registry.register("waiting", "Visitors in line", families.waiting.clone());
@@ -84,6 +86,11 @@ impl RoomFamilies {
             "Times that two sources stated different limits for the room",
             families.policy_conflicts.clone(),
         );
+        registry.register(
+            "cut_off",
+            "1 while the room's store calls are refused at once, because the last ones all failed",
+            families.cut_off.clone(),
+        );
         families
     }
 
@@ -104,6 +111,7 @@ impl RoomFamilies {
             wait: self.wait.get_or_create_owned(&name),
             admissions: self.admissions.get_or_create_owned(&name),
             policy_conflicts: self.policy_conflicts.get_or_create_owned(&name),
+            cut_off: Level::new(self.cut_off.get_or_create_owned(&name)),
         }
     }
 }
@@ -122,6 +130,7 @@ pub struct RoomMetrics {
     wait: Histogram,
     admissions: Counter,
     policy_conflicts: Counter,
+    cut_off: Level,
 }
 
 impl RoomMetrics {
@@ -156,6 +165,11 @@ impl RoomMetrics {
     /// Two sources stated different limits for this room.
     pub fn policy_conflicted(&self) {
         self.policy_conflicts.inc();
+    }
+
+    /// The room's store calls are refused at once from now on, or are made again.
+    pub fn set_cut_off(&self, cut_off: bool) {
+        self.cut_off.set(cut_off.into());
     }
 }
 
