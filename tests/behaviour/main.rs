@@ -10,9 +10,12 @@ mod grpc;
 mod http;
 mod memory;
 mod outage;
+mod over_redis;
 mod policies;
 mod probe;
 mod remote;
+#[path = "../support/redis.rs"]
+mod redis_server;
 mod store;
 mod streams;
 mod visits;

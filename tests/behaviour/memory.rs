@@ -29,11 +29,11 @@ impl Subject for Embedded {
     }
 }
 
-fn forgetful() -> Embedded {
+async fn forgetful() -> Embedded {
     Embedded { store: Arc::new(MemoryStore::new(Clock::system(), MAX_ROOMS)), _dir: None }
 }
 
-fn kept() -> Embedded {
+async fn kept() -> Embedded {
     let dir = TempDir::new().unwrap();
     let checkpoint = Checkpoint::open(dir.path()).unwrap();
     let store = MemoryStore::open(Clock::system(), MAX_ROOMS, checkpoint).unwrap();

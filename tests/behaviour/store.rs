@@ -48,7 +48,7 @@ macro_rules! behaves_like_a_store {
         );
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
         async fn a_crowd_gets_unique_numbers_and_capacity_holds() {
-            crate::crowd::unique_numbers_and_capacity(crate::store::Subject::store(&$make())).await;
+            crate::crowd::unique_numbers_and_capacity(crate::store::Subject::store(&$make().await)).await;
         }
     };
     (@each $make:path, $arguments:tt, $($behaviour:ident)*) => {
@@ -57,7 +57,7 @@ macro_rules! behaves_like_a_store {
     (@one $make:path, [$($argument:meta),*], $behaviour:ident) => {
         #[tokio::test($($argument),*)]
         async fn $behaviour() {
-            crate::store::$behaviour(&$make()).await;
+            crate::store::$behaviour(&$make().await).await;
         }
     };
 }

@@ -49,11 +49,6 @@ impl Crowd {
         Self { room: room.to_owned(), doors, manner, ledger, over, visitors: JoinSet::new(), next }
     }
 
-    /// How many have come so far.
-    pub(crate) fn count(&self) -> usize {
-        self.next.load(Ordering::Relaxed)
-    }
-
     /// One more visitor.
     pub(crate) fn comes(&mut self, waits: Waits) {
         let id = self.next.fetch_add(1, Ordering::Relaxed);

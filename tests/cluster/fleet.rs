@@ -13,7 +13,7 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 
 use crate::door::Door;
-use crate::redis::{SOON, ports, start, until_true};
+use crate::redis::{SOON, ports, start};
 
 /// Several processes of the service. They end with this.
 pub(crate) struct Fleet {
@@ -176,12 +176,6 @@ impl Replica {
             assert!(Instant::now() < deadline, "{} is not ready: {text}\n{}", self.role, self.log());
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
-    }
-
-    /// Waits until it has logged this.
-    pub(crate) async fn until_logged(&self, words: &str) {
-        let log = || std::fs::read_to_string(&self.log).unwrap();
-        until_true(&format!("the log has {words:?}"), SOON, || log().contains(words)).await;
     }
 
     /// What it has logged so far.

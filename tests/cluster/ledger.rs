@@ -220,7 +220,7 @@ pub(crate) fn rate(
     for start in starts {
         let within = calls.iter().filter(|(from, _)| *from >= start);
         for (count, (_, told)) in (1u32..).zip(within) {
-            let allowed = burst + rate * (*told - start).as_secs_f64();
+            let allowed = burst + rate * told.saturating_sub(start).as_secs_f64();
             if f64::from(count) > allowed + 1e-6 {
                 return Err(format!(
                     "{count} were called between {start:?} and {told:?}, and {allowed:.1} may be"

@@ -70,7 +70,7 @@ async fn survives(blow: Blow, order: u32, title: &str) {
         "rooms:\n  {room}:\n    capacity: {CAPACITY}\n    rate: {RATE}/s\n    burst: {BURST}\n    session_ttl: 40s\n"
     );
     for other in &others {
-        rooms += &format!("  {other}:\n    capacity: 0\n");
+        rooms.extend(["  ", other, ":\n    capacity: 0\n"]);
     }
     let fleet = Fleet::serving(&format!("{blow:?}").to_lowercase(), &cluster.url(), &rooms, 2).await;
     let manner = Manner {
@@ -106,7 +106,7 @@ async fn survives(blow: Blow, order: u32, title: &str) {
     for (index, flow) in flows.iter().enumerate() {
         let rate = |from: Duration, to: Duration| per_second(flow, from, to);
         let calm = rate(since[index].saturating_sub(BEFORE), since[index]);
-        let down = since[index] + Duration::from_secs(8).min(ended[index] - since[index]);
+        let down = since[index] + Duration::from_secs(8).min(ended[index].saturating_sub(since[index]));
         let during = rate(since[index], down);
         figures.row(
             &format!("arrivals/s on another shard ({}), before → during", others[index]),
@@ -297,5 +297,5 @@ impl Flow {
 fn per_second(events: &[Event], from: Duration, to: Duration) -> f64 {
     let given =
         events.iter().filter(|event| event.place.is_some() && (from..to).contains(&event.received)).count();
-    given as f64 / (to - from).as_secs_f64()
+    given as f64 / to.saturating_sub(from).as_secs_f64()
 }

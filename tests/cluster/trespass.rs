@@ -49,7 +49,7 @@ fn names() -> Vec<String> {
 
 /// The same as they come in a path.
 fn encoded(name: &str) -> String {
-    name.bytes().take(4_000).map(|byte| format!("%{byte:02X}")).collect()
+    name.bytes().take(4_000).flat_map(|byte| format!("%{byte:02X}").into_bytes()).map(char::from).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -113,7 +113,7 @@ impl Cluster {
 
     /// Waits until every slot is served and every master has a replica in step, as every node sees it.
     pub(crate) async fn until_sound(&self) {
-        until_true("the cluster is sound", SOON, || self.nodes.iter().all(|node| Self::is_sound(node))).await;
+        until_true("the cluster is sound", SOON, || self.nodes.iter().all(Self::is_sound)).await;
     }
 
     fn is_sound(node: &Node) -> bool {
@@ -207,7 +207,7 @@ impl Cluster {
     /// Whom most of the nodes that answer take for the room's master: news takes a moment to reach everybody.
     fn elected(&self, room: &str) -> Option<&Node> {
         let mut votes = BTreeMap::<u16, usize>::new();
-        for view in self.nodes.iter().filter_map(|node| node.view()) {
+        for view in self.nodes.iter().filter_map(Node::view) {
             for shard in view.iter().filter(|shard| shard.has(room)) {
                 *votes.entry(shard.master).or_default() += 1;
             }
