@@ -109,7 +109,7 @@ impl Fleet {
             command.arg("--state-dir").arg(self.files.path().join("state"));
         }
         // On a busy machine 20 ms may pass before a program gets its turn; what is tested is what is answered.
-        command.args(["--store", &self.store, "--store-budget", "250ms", "--check-budget", "1s"]);
+        command.args(["--store", &self.store, "--store-budget", "500ms", "--check-budget", "2s"]);
         command.args(["--cookie-secure", "false", "--drain", "2s", "--log-format", "human"]);
         let log = OpenOptions::new().create(true).append(true).open(&replica.log).unwrap();
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);

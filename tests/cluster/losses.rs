@@ -115,8 +115,9 @@ async fn survives(blow: Blow, order: u32, title: &str) {
         if during < 0.9 * calm {
             slow.push(format!("{}: {calm:.1} arrivals/s before, {during:.1} during", others[index]));
         }
-        let failed = ledger::failures(flow);
-        figures.row(&format!("answers that failed in {}", others[index]), format!("{failed:?}"));
+        for ((_, why), count) in ledger::failures(flow) {
+            figures.row(&format!("{}: {why}, of {}", others[index], flow.len()), count);
+        }
     }
     figures.keep();
     let wrong: Vec<_> = wrong.into_iter().chain(slow).collect();
@@ -245,17 +246,17 @@ fn tell(figures: &mut Figures, events: &[Event], struck: Duration) {
     for ((way, why), count) in ledger::failures(events) {
         figures.row(&format!("{way:?}: {why}"), count);
     }
-    let last_held =
-        after.iter().filter(|event| event.told == Some(Told::Held)).map(|event| event.received).max();
-    let healed = last_held.map_or(Duration::ZERO, |last| last.saturating_sub(struck));
-    figures.row("newcomers were held for", format!("{:.1} s", healed.as_secs_f64()));
+    let given = after.iter().filter(|event| event.way == Way::Arrive && event.place.is_some());
+    figures.row("longest time in which no newcomer got a number", longest_pause(given, struck));
     let entered = after.iter().filter(|event| event.way == Way::Enter && event.told == Some(Told::Inside));
-    let mut gap = (struck, Duration::ZERO);
-    for event in entered {
-        let pause = event.received.saturating_sub(gap.0);
-        gap = (event.received, gap.1.max(pause));
-    }
-    figures.row("longest pause between two who entered", format!("{:.1} s", gap.1.as_secs_f64()));
+    figures.row("longest time in which nobody entered", longest_pause(entered, struck));
+}
+
+fn longest_pause<'a>(events: impl Iterator<Item = &'a &'a Event>, from: Duration) -> String {
+    let (_, longest) = events.fold((from, Duration::ZERO), |(last, longest), event| {
+        (event.received, longest.max(event.received.saturating_sub(last)))
+    });
+    format!("{:.1} s", longest.as_secs_f64())
 }
 
 /// A steady flow of newcomers into a room where everybody waits.

@@ -1,7 +1,7 @@
 //! A Redis Cluster of our own: three masters with a replica each.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::proxy::Proxy;
 use super::resp::Reply;
@@ -32,6 +32,29 @@ impl Node {
     /// Where clients are sent to.
     fn announced(&self) -> u16 {
         self.proxy.as_ref().map_or(self.server.port(), Proxy::port)
+    }
+
+    /// What is not as it should be, as this node sees it.
+    fn unsound(&self) -> Option<String> {
+        let at = |what: &str, seen: String| Some(format!("{} {what}:\n{seen}", self.server.port()));
+        let info =
+            self.server.ask(&["CLUSTER", "INFO"], GLANCE).map_or_else(|why| why, |info| info.to_string());
+        if !info.contains("cluster_state:ok") {
+            return at("does not serve", info);
+        }
+        let shards = self.view().unwrap_or_default();
+        if shards.len() != SHARDS || shards.iter().any(|shard| shard.nodes != NODES / SHARDS) {
+            return at(
+                "sees",
+                self.server.ask(&["CLUSTER", "NODES"], GLANCE).map_or_else(|why| why, |n| n.to_string()),
+            );
+        }
+        let replication = self.server.info("replication");
+        let synced = match replication.get("role").map(String::as_str) {
+            Some("master") => replication.get("slave0").is_some_and(|slave| slave.contains("state=online")),
+            _ => replication.get("master_link_status").is_some_and(|link| link == "up"),
+        };
+        if synced { None } else { at("is not in step", format!("{replication:?}")) }
     }
 
     /// The shards as a node sees them; `None` if it does not answer.
@@ -97,8 +120,11 @@ impl Cluster {
                 let slots = [from.to_string(), to.to_string()];
                 node.server.command(&["CLUSTER", "ADDSLOTSRANGE", &slots[0], &slots[1]]);
             }
-            let (port, bus) = (node.announced().to_string(), (node.server.port() + ports::BUS).to_string());
-            self.nodes[0].server.command(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
+            if index > 0 {
+                let (port, bus) =
+                    (node.announced().to_string(), (node.server.port() + ports::BUS).to_string());
+                self.nodes[0].server.command(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
+            }
         }
         let all_known = |node: &Node| {
             let seen = node.server.command(&["CLUSTER", "NODES"]);
@@ -113,22 +139,11 @@ impl Cluster {
 
     /// Waits until every slot is served and every master has a replica in step, as every node sees it.
     pub(crate) async fn until_sound(&self) {
-        until_true("the cluster is sound", SOON, || self.nodes.iter().all(Self::is_sound)).await;
-    }
-
-    fn is_sound(node: &Node) -> bool {
-        let well = node
-            .server
-            .ask(&["CLUSTER", "INFO"], GLANCE)
-            .is_ok_and(|info| info.to_string().contains("cluster_state:ok"));
-        let slots = node.view().unwrap_or_default();
-        let complete = slots.len() == SHARDS && slots.iter().all(|shard| shard.nodes == NODES / SHARDS);
-        let replication = node.server.info("replication");
-        let synced = match replication.get("role").map(String::as_str) {
-            Some("master") => replication.get("slave0").is_some_and(|slave| slave.contains("state=online")),
-            _ => replication.get("master_link_status").is_some_and(|link| link == "up"),
-        };
-        well && complete && synced
+        let deadline = Instant::now() + SOON;
+        while let Some(why) = self.nodes.iter().find_map(Node::unsound) {
+            assert!(Instant::now() < deadline, "the cluster is not sound after {SOON:?}: {why}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// What `--store` takes.
