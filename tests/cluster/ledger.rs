@@ -41,6 +41,13 @@ pub(crate) struct Event {
     pub(crate) told: Option<Told>,
 }
 
+impl Event {
+    /// Whether what was asked was answered, rather than put off or failed.
+    pub(crate) fn is_answer(&self) -> bool {
+        !matches!(self.told, Some(Told::Held | Told::Failed(_)))
+    }
+}
+
 /// Everything that was asked and answered in one room.
 pub(crate) struct Ledger {
     begun: Instant,
