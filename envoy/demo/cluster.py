@@ -82,6 +82,7 @@ class Redis:
         self.kind = kind
         ports = free_ports(NODES[kind] * 2, taken)
         self.ports, self.bus = ports[::2], ports[1::2]
+        self.names = {port: f"redis-{number}" for number, port in enumerate(self.ports, 1)}
 
     def url(self):
         """What --store takes. Three servers are enough to find the others."""
@@ -92,13 +93,14 @@ class Redis:
     def start(self, parts, directory):
         """Starts the servers and waits until all are in, replicas with their data."""
         for port, bus in zip(self.ports, self.bus, strict=True):
-            home = directory / f"redis-{port}"
+            home = directory / self.names[port]
             home.mkdir()
             options = f"port {port}\ndir {home}\n{OPTIONS}"
             if self.kind == "cluster":
                 options += f"cluster-port {bus}\n{CLUSTER_OPTIONS}"
             (home / "redis.conf").write_text(options, encoding="utf-8")
-            parts.start(f"redis-{port}", ["redis-server", str(home / "redis.conf")], again_after=RESTART_AFTER)
+            command = ["redis-server", str(home / "redis.conf")]
+            parts.start(self.names[port], command, again_after=RESTART_AFTER, ends_last=True)
         self.wait(parts, "answers", lambda port: ask(port, "PING") == "PONG")
         if self.kind == "cluster":
             self.join()
@@ -129,7 +131,7 @@ class Redis:
                 except OSError as error:
                     problem = str(error)
                 if time.monotonic() > deadline:
-                    raise Trouble(f"not within {READY_WITHIN:.0f} s: redis-{port} {what} ({problem})")
+                    raise Trouble(f"not within {READY_WITHIN:.0f} s: {self.names[port]} {what} ({problem})")
                 time.sleep(0.05)
 
     def is_in(self, port):
@@ -180,8 +182,9 @@ class Redis:
         lines = [f"  Redis               {self.url()}"]
         for port in self.ports:
             mark = f", has the room {ROOM}" if port == master else ""
-            lines.append(f"    127.0.0.1:{port:<5}  pid {parts.pid(f'redis-{port}'):<8} {roles.get(port, '?')}{mark}")
-        killed = parts.pid(f"redis-{master}") if master else "PID"
+            pid = parts.pid(self.names[port])
+            lines.append(f"    {self.names[port]}  127.0.0.1:{port:<5}  pid {pid:<8} {roles.get(port, '?')}{mark}")
+        killed = parts.pid(self.names[master]) if master else "PID"
         after = "its replica takes over within seconds" if self.kind == "cluster" else "the line heals from the visitors' tickets"
         lines += [
             "",

@@ -45,7 +45,7 @@ REPLICA = {
 }
 REPLICAS = {"memory": 1, "redis": 1, "cluster": 2}
 READY_WITHIN = 20.0  # seconds, for each part
-STOP_WITHIN = 8.0  # seconds for all parts together, before SIGKILL
+STOP_WITHIN = 8.0  # seconds for those that end together, before SIGKILL
 ANTEROOM_AGAIN_AFTER = 3.0  # seconds until a replica that died is started again, where there are several
 
 
@@ -141,11 +141,14 @@ class Parts:
         self.again = {}  # name: (seconds, command, environment) of those that may die
         self.due = {}  # name: when a dead one is started again
         self.ready = False  # until then nothing may die
+        self.last = set()  # the names of those that others need until their end
 
-    def start(self, name, command, env=None, again_after=None):
+    def start(self, name, command, env=None, again_after=None, ends_last=False):
         """Starts a part. With `again_after` it may die, and is started again so many seconds later."""
         if again_after is not None:
             self.again[name] = (again_after, command, env)
+        if ends_last:
+            self.last.add(name)
         self.launch(name, command, env, "wb")
 
     def launch(self, name, command, env, mode):
@@ -202,14 +205,22 @@ class Parts:
             time.sleep(0.05)
 
     def stop(self):
-        """SIGTERM to all, last started first; SIGKILL to what is left after the deadline."""
-        for process in reversed(self.running.values()):
+        """Stops all, last started first, and after them those that they need."""
+        names = list(reversed(self.running))
+        self.end([name for name in names if name not in self.last])
+        self.end([name for name in names if name in self.last])
+
+    def end(self, names):
+        """SIGTERM to these; SIGKILL to what is left after the deadline."""
+        for name in names:
+            process = self.running[name]
             if process.poll() is None:
                 process.terminate()
                 # One that was stopped by hand must wake to hear it.
                 process.send_signal(signal.SIGCONT)
         deadline = time.monotonic() + STOP_WITHIN
-        for name, process in reversed(self.running.items()):
+        for name in names:
+            process = self.running[name]
             try:
                 process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:

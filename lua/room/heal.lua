@@ -10,6 +10,7 @@ local function begin_healing(room, now)
   room.doubt = max(room.doubt, now + 2 * room.patience)
   room.credits, room.credits_at = 0, now
 end
+Room.begin_healing = begin_healing
 
 -- Wakes a room that was saved on another server. As many numbers as MARGIN may have been given since.
 function Room.resume(room, now)

@@ -183,7 +183,7 @@ local function note_call(line, from, upto, at)
   -- Those behind which the head was set back begin anew.
   while line.marks > 0 do
     local last_at, last_upto = mark(line, -1)
-    if last_at ~= at and last_upto <= from then break end
+    if last_at < at and last_upto <= from then break end
     call('RPOP', line.calls)
     line.marks = line.marks - 1
     upto = max(upto, last_upto)

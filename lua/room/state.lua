@@ -33,16 +33,24 @@ local function apply_texts(room)
   room.session_ttl, room.claim_ttl, room.patience, room.off = stated[4], stated[5], stated[6], stated[7] == 1
 end
 
+-- Revocations are counted within an epoch: what replicas know of another one is worth nothing.
+local function begin_epoch(room)
+  local time = call('TIME')
+  room.epoch = time[1] * 1000000 + time[2]
+  room.revocations = 0
+end
+
 local function create(policy, now)
   local room = {
     clock = now, floor = 0, paused = 0, credits_at = now, rotated = now, hold = 0, lost = now, slotless = 0,
-    epoch = now, revocations = 0, sweep = 0, policy = policy, limits = '', history_at = 0, history = '',
+    sweep = 0, policy = policy, limits = '', history_at = 0, history = '',
     lines = {}, saved = {},
   }
   -- What a lost hash may have left behind.
   call('DEL', SESSIONS, REVOKED, REVOKED_LOG, SUBJECTS)
   for slot = 3, 0, -1 do room.lines[1] = Line.new(slot, max(now, 1)) end
   apply_texts(room)
+  begin_epoch(room)
   room.credits = room.burst * CREDIT
   room.doubt = now + 2 * room.patience
   return room
@@ -144,10 +152,6 @@ function Room.mark_time(room, now)
   return math.ceil(now / grain) * grain
 end
 
-local function begin_epoch(room, now)
-  room.epoch = max(room.epoch + 1, now)
-  room.revocations = 0
-end
 
 local function refill(room, now)
   local elapsed = max(now - room.credits_at, 0)
@@ -179,7 +183,7 @@ function Room.reset(room, now)
   room.lines = { Line.new(0, generation) }
   room.floor = generation
   call('DEL', SESSIONS, REVOKED, REVOKED_LOG, SUBJECTS)
-  begin_epoch(room, now)
+  begin_epoch(room)
   room.history_at, room.history = 0, ''
   room.hold, room.doubt, room.slotless = 0, 0, 0
 end
@@ -204,7 +208,7 @@ function Room.begin()
     if room.home ~= home then
       -- A replica that was promoted, or a copy from a disk: its last writes may be missing.
       Room.resume(room, now)
-      begin_epoch(room, now)
+      begin_epoch(room)
     end
   end
   room.home = home

@@ -145,7 +145,12 @@ function Room.leave_one(room, place, pass_until, now)
   if held then call('ZREM', SESSIONS, place) end
   local seat = remove_from_line(room, generation, number)
   local line = Room.line(room, generation)
-  if line and Line.in_doubt(line) then Line.close(line, number) end
+  if line then
+    local was_in_doubt = Line.in_doubt(line)
+    Line.close(line, number)
+    -- A token for a number that was not given yet proves that the line has lost something.
+    if Line.in_doubt(line) and not was_in_doubt then Room.begin_healing(room, now) end
+  end
   -- Whoever keeps a copy of the pass must not get in with it, nor with a newer one.
   local until_ = held or (pass_until and max(pass_until, now + room.session_ttl))
   if until_ and until_ > now and generation >= room.floor then

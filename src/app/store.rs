@@ -1,7 +1,5 @@
 //! The store: the chosen one opened, tended while the program runs, and closed.
 
-mod placeholder;
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,10 +15,10 @@ use crate::drain::{Shutdown, Tasks};
 use crate::store::Store;
 use crate::store::checkpoint::{Checkpoint, CheckpointError};
 use crate::store::memory::MemoryStore;
-use crate::store::redis::shards::{ConnectError, Health};
+use crate::store::redis::RedisStore;
+use crate::store::redis::shards::{ConnectError, Health, Shards, Timing};
 use crate::store::target::Target;
 use crate::telemetry::metrics::Metrics;
-use placeholder::RedisStore;
 
 /// The least time between two checkpoints of the embedded store. What a crash loses comes back with tickets and
 /// passes, but a session begun in this time may be given away before its pass is shown: so it is short.
@@ -106,7 +104,8 @@ impl Opened {
 
 /// Makes the Redis store, which connects by itself from now on.
 fn connect(target: &Target, settings: &Settings, metrics: &Metrics) -> Result<Arc<RedisStore>, ConnectError> {
-    RedisStore::connect(target, settings.store_budget, metrics.shards())
+    let shards = Shards::connect(target, Timing::with_budget(settings.store_budget), metrics.shards())?;
+    Ok(Arc::new(RedisStore::new(shards, settings.max_rooms)))
 }
 
 /// Readiness follows the *first* contact only. Were it to follow every outage, all replicas would leave the balancer
@@ -198,7 +197,7 @@ mod tests {
             up: problem.is_none(),
             problem: problem.map(Arc::from),
         };
-        Health { shards: (1..).zip(servers).map(shard).collect(), ..Health::default() }
+        Health { shards: (1..).zip(servers).map(shard).collect(), uncovered: 0, problem: None }
     }
 
     #[tokio::test(start_paused = true)]
@@ -206,8 +205,8 @@ mod tests {
         let mut tasks = Tasks::new();
         let readiness = Readiness::new(tasks.shutdown());
         let metrics = Arc::new(Metrics::new(1));
-        let up = || metrics.encode().unwrap().contains("anteroom_store_up 1");
-        let now = watch::Sender::new(Health::default());
+        let up = || metrics.encode().unwrap().contains("\nanteroom_store_up 1\n");
+        let now = watch::Sender::new(health(&[]));
         let reached = readiness.condition("store", "it has not answered yet");
         tasks.spawn("store", follow(now.subscribe(), reached, metrics.clone(), tasks.shutdown()));
         let settle = || tokio::time::sleep(Duration::from_millis(1));

@@ -240,8 +240,8 @@ impl Line {
 
     fn note_call(&mut self, from: u64, mut upto: u64, at: Millis) {
         // Only after healing can the head have been set back behind earlier calls: their time then starts anew,
-        // so that no call runs out early.
-        while let Some(last) = self.calls.pop_back_if(|last| last.at == at || last.upto > from) {
+        // so that no call runs out early. Marks noted for a later time than this one are of a longer claim_ttl.
+        while let Some(last) = self.calls.pop_back_if(|last| last.at >= at || last.upto > from) {
             upto = upto.max(last.upto);
         }
         self.calls.push_back(Call { at, upto });

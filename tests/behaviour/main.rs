@@ -13,9 +13,9 @@ mod outage;
 mod over_redis;
 mod policies;
 mod probe;
-mod remote;
 #[path = "../support/redis.rs"]
 mod redis_server;
+mod remote;
 mod store;
 mod streams;
 mod visits;

@@ -160,7 +160,7 @@ impl State {
         true
     }
 
-    fn begin_healing(&mut self, now: Millis) {
+    pub(super) fn begin_healing(&mut self, now: Millis) {
         self.hold_until = now + HOLD_MS;
         self.lost_at = now;
         self.doubt_until = self.doubt_until.max(now + 2 * self.in_force.patience);

@@ -74,8 +74,13 @@ impl State {
         // Whoever throws their ticket away once inside stays inside.
         let held = pass_until.and_then(|_| self.sessions.release(place));
         let seat = self.remove_from_line(place);
-        if let Some(line) = self.line_mut(place.generation).filter(|line| line.in_doubt()) {
+        if let Some(line) = self.line_mut(place.generation) {
+            let was_in_doubt = line.in_doubt();
             line.close(place.number);
+            if line.in_doubt() && !was_in_doubt {
+                // A token for a number that was not given yet proves that the line has lost something.
+                self.begin_healing(now);
+            }
         }
         // Whoever keeps a copy of the pass must not get in with it: the slot is somebody else's now.
         // Nor with a newer one, where no slot tells how long that runs: at most for `session_ttl` from now.

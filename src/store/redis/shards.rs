@@ -137,7 +137,7 @@ impl Shards {
             nodes: Mutex::default(),
             replicas: Mutex::default(),
             problem: Mutex::default(),
-            health: watch::Sender::new(Health::default()),
+            health: watch::Sender::new(Health::of(&Table::empty(), &[], None)),
             changed: Notify::new(),
             refresh_wanted: Notify::new(),
             tasks: TaskTracker::new(),

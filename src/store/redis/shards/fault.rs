@@ -178,8 +178,12 @@ impl Reply {
             "MISCONF" => Self::Unready(Unready::CannotSave),
             "NOREPLICAS" => Self::Unready(Unready::NoReplicas),
             "NOPERM" | "NOAUTH" | "WRONGPASS" => Self::Refused,
-            // What a command within a script may not do.
-            _ if message.contains("ACL failure in script") => Self::Refused,
+            // What a command within a script may not do: as Redis 7.0 says it, and as later ones do.
+            _ if message.contains("The user executing the script can't")
+                || message.contains("ACL failure in script") =>
+            {
+                Self::Refused
+            }
             _ => Self::Other,
         }
     }
@@ -259,6 +263,7 @@ mod tests {
             ("LOADING Redis is loading", Reply::Unready(Unready::Loading)),
             ("NOPERM this user has no permissions", Reply::Refused),
             ("ERR ACL failure in script: User a has no permissions", Reply::Refused),
+            ("ERR The user executing the script can't run this command or subcommand", Reply::Refused),
             ("NOROOM shop", Reply::Other),
             ("", Reply::Other),
         ] {

@@ -10,7 +10,7 @@ use super::slots::Table;
 use crate::store::target::Address;
 
 /// How the servers of a store are.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
     /// Every server that holds slots; before they are known, those that are asked for them.
     pub shards: Vec<ShardHealth>,
@@ -34,7 +34,8 @@ pub struct ShardHealth {
 impl Health {
     /// Whether every slot is held by a server that is connected and fit.
     pub fn all_served(&self) -> bool {
-        self.uncovered == 0 && self.problem.is_none() && self.shards.iter().all(|shard| shard.up)
+        let known = self.uncovered == 0 && self.problem.is_none() && !self.shards.is_empty();
+        known && self.shards.iter().all(|shard| shard.up)
     }
 
     /// Whether at least one server is connected and fit.

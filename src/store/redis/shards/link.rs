@@ -207,8 +207,23 @@ impl From<Error> for Failure {
             ErrorKind::Backpressure => Self::Full,
             // The library ends the connection at this reply, and tells everybody on it.
             ErrorKind::Cluster | ErrorKind::Auth => Self::Reply(error.details().to_owned()),
-            _ => Self::Lost(error.details().to_owned()),
+            _ => Self::Lost(in_words(&error)),
         }
+    }
+}
+
+/// What the library says of an error, less the way it writes those of the system and of its channels.
+fn in_words(error: &Error) -> String {
+    let details = error.details();
+    if ["Os {", "Custom {"].iter().any(|begin| details.starts_with(begin))
+        && let (Some(begin), Some(end)) = (details.find('"'), details.rfind('"'))
+        && begin < end
+    {
+        return details[begin + 1..end].to_owned();
+    }
+    match error.kind() {
+        ErrorKind::Canceled => "it was cut".to_owned(),
+        _ => details.to_owned(),
     }
 }
 
@@ -251,7 +266,7 @@ pub(super) async fn ask_importing(
         Some(Ok(answer)) => Ok(answer),
         // In a pipeline the library tells replies and its own errors by their kind alone.
         Some(Err(error)) => Err(match error.kind() {
-            ErrorKind::IO | ErrorKind::Canceled => Failure::Lost(error.details().to_owned()),
+            ErrorKind::IO | ErrorKind::Canceled => Failure::Lost(in_words(&error)),
             ErrorKind::Timeout => Failure::Timeout,
             ErrorKind::Backpressure => Failure::Full,
             _ => Failure::Reply(error.details().to_owned()),
@@ -264,7 +279,7 @@ pub(super) async fn ask_importing(
 pub(super) fn ending(ended: Result<Result<(), Error>, tokio::task::JoinError>) -> String {
     match ended {
         Ok(Ok(())) => "the connection was closed".to_owned(),
-        Ok(Err(error)) => error.details().to_owned(),
+        Ok(Err(error)) => in_words(&error),
         Err(error) => format!("the connection's task failed: {error}"),
     }
 }
@@ -295,6 +310,16 @@ mod tests {
             let what = fit(&text, clustered).unwrap_err();
             assert!(what.contains(says), "{text}: {what}");
         }
+    }
+
+    #[test]
+    fn errors_of_the_system_are_said_in_words() {
+        let refused = std::io::Error::from_raw_os_error(111);
+        assert_eq!(in_words(&Error::from(refused)), "Connection refused");
+        let unknown = std::io::Error::other("failed to lookup address information");
+        assert_eq!(in_words(&Error::from(unknown)), "failed to lookup address information");
+        assert_eq!(in_words(&Error::new(ErrorKind::Canceled, "Canceled.")), "it was cut");
+        assert_eq!(in_words(&Error::new(ErrorKind::Unknown, "Custom")), "Custom");
     }
 
     #[test]

@@ -1,0 +1,191 @@
+//! Servers that will not do or will not have us: each says why, and is used once the cause is gone.
+
+use std::time::Duration;
+
+use anteroom::store::redis::script::Script;
+use anteroom::store::redis::shards::{ShardError, Shards, Unready};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
+
+use crate::redis::cluster::Cluster;
+use crate::redis::server::Server;
+use crate::redis::{SOON, until, until_true};
+use crate::traffic::{connect, connected, count, until_served};
+
+/// Waits until some server's problem, or that of the whole, has these words.
+async fn until_problem(shards: &Shards, words: &str) {
+    let health = shards.health();
+    until("the problem is told", SOON, || {
+        let health = health.borrow().clone();
+        let servers = health.shards.iter().filter_map(|shard| shard.problem.as_deref().map(str::to_owned));
+        let all: Vec<_> = servers.chain(health.problem).collect();
+        let found = all.iter().any(|problem| problem.contains(words));
+        std::future::ready(found.then_some(()))
+    })
+    .await;
+    assert!(!health.borrow().all_served());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_password_is_told_and_a_right_one_works_at_once() {
+    let server = Server::start().await;
+    server.command(&["ACL", "SETUSER", "door", "on", ">right", "~*", "+@all"]);
+    let (shards, _) = connect(&format!("redis://door:wrong@127.0.0.1:{}", server.port()));
+    until_problem(&shards, "WRONGPASS").await;
+    let error = count(&shards, "shop").await.unwrap_err();
+    assert!(matches!(error, ShardError::Refused { .. }), "{error}");
+    assert!(!format!("{error} {error:?} {shards:?}").contains("wrong@"));
+    server.command(&["ACL", "SETUSER", "door", ">wrong"]);
+    until_served(&shards).await;
+    count(&shards, "shop").await.unwrap();
+    shards.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_password_is_told() {
+    let server = Server::start().await;
+    server.command(&["ACL", "SETUSER", "default", "resetpass", ">secret"]);
+    let (shards, _) = connect(&server.url());
+    until_problem(&shards, "NOAUTH").await;
+    shards.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_that_may_not_do_what_scripts_need_is_told_what() {
+    for (lacks, words) in [("-info", "INFO"), ("-eval", "EVAL"), ("-evalsha", "EVALSHA"), ("-time", "TIME")] {
+        let server = Server::start().await;
+        server.command(&["ACL", "SETUSER", "door", "on", ">right", "~*", "+@all", lacks]);
+        let (shards, _) = connect(&format!("redis://door:right@127.0.0.1:{}", server.port()));
+        until_problem(&shards, words).await;
+        server.command(&["ACL", "SETUSER", "door", "+@all"]);
+        until_served(&shards).await;
+        shards.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_script_may_not_do_comes_back_as_refused() {
+    let server = Server::start().await;
+    server.command(&["ACL", "SETUSER", "door", "on", ">right", "~*", "+@all", "-incr"]);
+    let (shards, _) = connected(&format!("redis://door:right@127.0.0.1:{}", server.port())).await;
+    let error = count(&shards, "shop").await.unwrap_err();
+    assert!(matches!(error, ShardError::Refused { .. }), "{error}");
+    assert!(error.to_string().contains("incr"), "{error}");
+    shards.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scripts_own_error_comes_back_with_its_code() {
+    let server = Server::start().await;
+    let (shards, _) = connected(&server.url()).await;
+    let script = Script::new("arrive", "return redis.error_reply('NOROOM no limits are known')");
+    let error = shards.run("shop", &script, Vec::new(), Vec::new()).await.unwrap_err();
+    assert_eq!(error.code(), Some("NOROOM"), "{error}");
+    assert!(error.to_string().contains("no limits are known"), "{error}");
+    shards.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_of_the_other_kind_is_told() {
+    let cluster = Cluster::start().await;
+    let node = cluster.servers().next().unwrap();
+    let (shards, _) = connect(&node.url());
+    until_problem(&shards, "write redis-cluster://").await;
+    shards.close().await;
+
+    let server = Server::start().await;
+    let (shards, _) = connect(&format!("redis-cluster://127.0.0.1:{}", server.port()));
+    until_problem(&shards, "write redis://").await;
+    shards.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_nobody_knows_is_told() {
+    let (shards, _) = connect("redis://no-such-host.invalid:6379");
+    until_problem(&shards, "no-such-host.invalid:6379").await;
+    shards.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_server_is_told_and_used_once_there_is_room() {
+    let server = Server::start_with(&["--maxclients", "1"]).await;
+    // The one place is taken.
+    let taken = std::net::TcpStream::connect(("127.0.0.1", server.port())).unwrap();
+    let (shards, _) = connect(&server.url());
+    until_true("it is told", SOON, {
+        let health = shards.health();
+        move || health.borrow().shards.iter().any(|shard| shard.problem.is_some())
+    })
+    .await;
+    drop(taken);
+    until_served(&shards).await;
+    shards.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_says_so_and_is_left_for_the_master() {
+    let (master, replica) = (Server::start().await, Server::start().await);
+    let port = master.port().to_string();
+    replica.command(&["REPLICAOF", "127.0.0.1", &port]);
+    until_true("it is a replica", SOON, || {
+        replica.info("replication").get("master_link_status").is_some_and(|link| link == "up")
+    })
+    .await;
+    let (shards, _) = connected(&replica.url()).await;
+    let error = count(&shards, "shop").await.unwrap_err();
+    assert!(matches!(error, ShardError::NotServing { state: Unready::ReadOnly, .. }), "{error}");
+    replica.command(&["REPLICAOF", "NO", "ONE"]);
+    until("calls work", SOON, || async { count(&shards, "shop").await.ok() }).await;
+    shards.close().await;
+}
+
+/// Answers every command of a connection as an old server, or one that is loading, would.
+async fn pretend(listener: TcpListener, info: &'static str) {
+    loop {
+        let Ok((socket, _)) = listener.accept().await else { return };
+        let (read, mut write) = socket.into_split();
+        let mut lines = BufReader::new(read).lines();
+        // A command is an array of strings: its name is on the third line.
+        let mut left = 0;
+        let mut name = String::new();
+        while let Ok(Some(line)) = lines.next_line().await {
+            if let Some(count) = line.strip_prefix('*') {
+                left = count.parse::<usize>().unwrap() * 2;
+                name.clear();
+                continue;
+            }
+            left -= 1;
+            if name.is_empty() && !line.starts_with('$') {
+                name = line.to_uppercase();
+            }
+            if left > 0 {
+                continue;
+            }
+            let answer = match name.as_str() {
+                "PING" => "+PONG\r\n".to_owned(),
+                "INFO" => format!("${}\r\n{info}\r\n", info.len()),
+                "CLIENT" => ":1\r\n".to_owned(),
+                _ => "-LOADING Redis is loading the dataset in memory\r\n".to_owned(),
+            };
+            if write.write_all(answer.as_bytes()).await.is_err() {
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_server_and_one_that_is_loading_are_told() {
+    for (info, words) in [
+        ("redis_version:6.2.14\r\nredis_mode:standalone", "6.2.14 is too old"),
+        ("redis_version:7.2.4\r\nredis_mode:standalone", "LOADING"),
+    ] {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = tokio::spawn(pretend(listener, info));
+        let (shards, _) = connect(&format!("redis://127.0.0.1:{port}"));
+        until_problem(&shards, words).await;
+        tokio::time::timeout(Duration::from_secs(5), shards.close()).await.unwrap();
+        server.abort();
+    }
+}
