@@ -15,7 +15,8 @@ A run in which a rule was broken fails and is not written down here. Two replica
 is 2 s and `cluster-require-full-coverage` is `no`: with Redis' default of `yes` a dead master takes the other shards
 with it until its replica is promoted.
 
-What was judged in every scenario, all visitors over their whole life:
+What was judged wherever a crowd came and a master was hurt, all visitors over their whole life, as far as requests
+and answers can prove it (an answer may rest on a snapshot that is a tick old, or as old as the outage):
 
 - no number was given twice, and nobody who waited lost their place;
 - nobody was called before somebody in front of them;

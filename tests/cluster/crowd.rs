@@ -167,7 +167,7 @@ impl Visitor {
             let told = match stream.next(self.manner.poll).await {
                 Word::Told(told) => told,
                 Word::Nothing => continue,
-                Word::End => return,
+                Word::End => return self.notes(Way::Stream, &door, Told::Failed("the stream ended".into())),
             };
             self.notes(Way::Stream, &door, told.clone());
             self.told = told;

@@ -25,6 +25,8 @@ const ELSEWHERE: u32 = 50;
 const BEFORE: Duration = Duration::from_secs(6);
 /// How long what hangs or is cut off stays so.
 const HELD_DOWN: Duration = Duration::from_secs(10);
+/// How long it may take until a replica stands in for its master, and the service has found it.
+const PROMOTED: Duration = Duration::from_secs(7);
 /// What holds again after a blow holds at the latest then.
 const HEALED: Duration = Duration::from_secs(30);
 
@@ -195,14 +197,19 @@ impl Judged<'_> {
             wrong.push(format!("a place was lost: {why}"));
             BTreeMap::new()
         });
-        let stale = STALE + HELD_DOWN;
+        // Replicas that cannot ask hold an old snapshot: until then somebody called may be told to wait.
+        let stale = STALE
+            + match self.blow {
+                Blow::Flushed => Duration::ZERO,
+                Blow::Killed | Blow::Hung => PROMOTED,
+                Blow::CutOff => HELD_DOWN,
+            };
         let mut rule = |name: &str, verdict: Result<(), String>| {
             if let Err(why) = verdict {
                 wrong.push(format!("{name}: {why}"));
             }
         };
         rule("numbers", ledger::numbers(&stories, false));
-        // Replicas that cannot ask hold an old snapshot: until then somebody called may be told to wait.
         rule("order", ledger::order(&stories, stale));
         rule("capacity", ledger::capacity(&stories, CAPACITY).map(drop));
         rule("rate", ledger::rate(&stories, RATE, BURST, None));
