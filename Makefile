@@ -56,6 +56,9 @@ lint: rust $(ENVOY_BIN) ## formatting, clippy without warnings, Envoy's own opin
 bench: rust ## requests per second of a Check next to a no-op service, in one run (no pass or fail)
 	$(CARGO) run --release -p anteroom --example bench_check
 
+bench-redis: rust redis ## what a line costs Redis: memory and CPU for each visitor, at a million waiting (no pass or fail)
+	$(CARGO) run --profile fast -p anteroom --example bench_redis
+
 tools: $(ENVOY_BIN) browser redis ## installs what is missing: Envoy into .tools/, Chromium and Redis from the system's packages
 
 clean: ## removes what was built, installed and logged here

@@ -28,6 +28,9 @@ const CHECKPOINT_REST: u32 = 4;
 /// The longest that the end waits for a shared store to take its leave.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// The slots of a cluster.
+const SLOTS: usize = 16_384;
+
 /// The store that was chosen.
 pub(super) enum Opened {
     /// In this process.
@@ -123,9 +126,11 @@ async fn follow(
     loop {
         let (any, all, problem) = {
             let health = health.borrow_and_update();
-            (health.any_served(), health.all_served(), problem(&health))
+            // A server that answers is of no use before it is known which rooms it has.
+            let any = health.any_served() && health.uncovered < SLOTS;
+            (any, health.all_served(), problem(&health))
         };
-        metrics.set_store_up(any && all);
+        metrics.set_store_up(all);
         if any && !ever {
             ever = true;
             reached.met();
@@ -192,12 +197,16 @@ mod tests {
 
     /// The health of servers: each is up, or out for this reason.
     fn health(servers: &[Option<&str>]) -> Health {
-        let shard = |(port, problem): (u16, &Option<&str>)| ShardHealth {
+        let shard = |(port, problem): (u16, Option<&str>)| ShardHealth {
             server: Address::new("h", port),
             up: problem.is_none(),
             problem: problem.map(Arc::from),
         };
-        Health { shards: (1..).zip(servers).map(shard).collect(), uncovered: 0, problem: None }
+        Health {
+            shards: (1..).zip(servers.iter().copied()).map(shard).collect(),
+            uncovered: 0,
+            problem: None,
+        }
     }
 
     #[tokio::test(start_paused = true)]

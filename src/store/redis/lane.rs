@@ -88,7 +88,8 @@ impl<O: Operation> Lane<O> {
     }
 
     async fn run(&self, runner: &impl Runner<O>) {
-        // Should a call panic, the lane must not stand still for ever.
+        // Should a call panic, the lane must not stand still for ever. Where it stops by itself, somebody may have
+        // started it again already: then this is not to be run.
         let stop = Stop(self);
         while let Some((call, items, replies)) = self.next() {
             let result = runner.run(call, items).await;
@@ -153,3 +154,6 @@ fn answer<O: Operation>(result: Result<Vec<O::Answer>, StoreError>, replies: Vec
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
