@@ -24,7 +24,7 @@ E2E_THREADS ?= 2
 # Where the demo's rooms live: memory, redis (one server) or cluster (six servers, two Anterooms).
 STORE ?= memory
 
-.PHONY: help run test e2e lint bench tools browser redis rust clean
+.PHONY: help run test e2e chaos lint bench tools browser redis rust clean
 
 help: ## lists the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,6 +40,13 @@ test: rust tools ## every test, those through the real Envoy and browser include
 
 e2e: rust tools ## only the tests through the real Envoy (ONLY=name for some of them)
 	$(CARGO) test --profile fast --test e2e -- --test-threads=$(E2E_THREADS) $(ONLY)
+
+# One at a time, as each wants the machine for itself. What was found is written down only where all rules held.
+chaos: rust redis ## what holds while Redis nodes, networks and replicas fail; figures into docs/chaos.md (ONLY=name for some)
+	$(CARGO) test --profile fast --test cluster --no-run
+	@figures=$$(mktemp -d) && trap 'rm -rf "$$figures"' EXIT; \
+	ANTEROOM_FIGURES=$$figures $(CARGO) test --profile fast --test cluster -- --include-ignored --nocapture --test-threads=1 $(ONLY); \
+	[ -n "$(ONLY)" ] || { $(PYTHON) tests/cluster/chaos.py $$figures >docs/chaos.md && echo "make: docs/chaos.md is written"; }
 
 lint: rust $(ENVOY_BIN) ## formatting, clippy without warnings, Envoy's own opinion of its configuration
 	$(CARGO) fmt --all --check

@@ -5,6 +5,17 @@
 // What fails here fails a test; the lint's own exception knows only functions marked #[test].
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
+mod absent;
+mod arrivals;
+mod crowd;
+mod door;
+mod figures;
+mod fleet;
+mod ledger;
+mod losses;
+mod quiet;
 #[path = "../support/redis.rs"]
 mod redis;
+mod replicas;
 mod support;
+mod trespass;

@@ -50,8 +50,7 @@ fn rooms_are_hashed_as_redis_does() {
 async fn a_cluster_fails_over() {
     for cluster in [Cluster::start().await, Cluster::proxied().await] {
         let rooms = cluster.rooms_on_each_shard();
-        for (shard, room) in rooms.iter().enumerate() {
-            assert_eq!(cluster.shard_of(room), shard);
+        for room in &rooms {
             let slot = cluster.master_of(room).command(&["CLUSTER", "KEYSLOT", &format!("x:{{{room}}}:y")]);
             assert_eq!(slot, slot_of(room).to_string());
             cluster.master_of(room).command(&["SET", &format!("x:{{{room}}}:y"), "1"]);

@@ -19,7 +19,7 @@ pub(crate) mod resp;
 #[path = "redis/server.rs"]
 pub(crate) mod server;
 #[path = "redis/start.rs"]
-mod start;
+pub(crate) mod start;
 
 use std::time::{Duration, Instant};
 

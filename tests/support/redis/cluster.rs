@@ -1,7 +1,7 @@
 //! A Redis Cluster of our own: three masters with a replica each.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::proxy::Proxy;
 use super::resp::Reply;
@@ -17,6 +17,8 @@ const GLANCE: Duration = Duration::from_millis(500);
 /// Six nodes, the first three of which begin as masters; node `n + 3` begins as the replica of node `n`.
 pub(crate) struct Cluster {
     nodes: Vec<Node>,
+    /// A room's name for each shard.
+    rooms: [String; SHARDS],
 }
 
 struct Node {
@@ -30,6 +32,38 @@ impl Node {
     /// Where clients are sent to.
     fn announced(&self) -> u16 {
         self.proxy.as_ref().map_or(self.server.port(), Proxy::port)
+    }
+
+    /// What is not as it should be, as this node sees it.
+    fn unsound(&self) -> Option<String> {
+        let at = |what: &str, seen: String| Some(format!("{} {what}:\n{seen}", self.server.port()));
+        let info =
+            self.server.ask(&["CLUSTER", "INFO"], GLANCE).map_or_else(|why| why, |info| info.to_string());
+        if !info.contains("cluster_state:ok") {
+            return at("does not serve", info);
+        }
+        let shards = self.view().unwrap_or_default();
+        if shards.len() != SHARDS || shards.iter().any(|shard| shard.nodes != NODES / SHARDS) {
+            return at(
+                "sees",
+                self.server.ask(&["CLUSTER", "NODES"], GLANCE).map_or_else(|why| why, |n| n.to_string()),
+            );
+        }
+        let replication = self.server.info("replication");
+        let synced = match replication.get("role").map(String::as_str) {
+            Some("master") => replication.get("slave0").is_some_and(|slave| slave.contains("state=online")),
+            _ => replication.get("master_link_status").is_some_and(|link| link == "up"),
+        };
+        if synced { None } else { at("is not in step", format!("{replication:?}")) }
+    }
+
+    /// The shards as a node sees them; `None` if it does not answer.
+    fn view(&self) -> Option<Vec<Shard>> {
+        if !self.server.runs() {
+            return None;
+        }
+        let reply = self.server.ask(&["CLUSTER", "SLOTS"], GLANCE).ok()?;
+        Some(reply.list().iter().filter_map(Shard::read).collect())
     }
 }
 
@@ -49,7 +83,12 @@ impl Cluster {
         for _ in 0..NODES {
             nodes.push(Self::node(proxied).await);
         }
-        let cluster = Self { nodes };
+        let rooms = std::array::from_fn(|shard| {
+            let (from, to) = range(shard);
+            let mut names = (0..).map(|count| format!("room{count}"));
+            names.find(|name| (from..=to).contains(&slot_of(name))).expect("one of many")
+        });
+        let cluster = Self { nodes, rooms };
         cluster.join().await;
         cluster
     }
@@ -60,7 +99,7 @@ impl Cluster {
         flags += " --cluster-node-timeout 2000 --repl-diskless-sync-delay 0 --cluster-announce-ip 127.0.0.1";
         let announced = proxied.then(ports::free);
         if let Some(announced) = announced {
-            flags += &format!(" --cluster-announce-port {announced}");
+            flags.extend([" --cluster-announce-port ".to_owned(), announced.to_string()]);
         }
         let server = Server::start_with(&flags.split(' ').collect::<Vec<_>>()).await;
         let proxy = match announced {
@@ -81,8 +120,11 @@ impl Cluster {
                 let slots = [from.to_string(), to.to_string()];
                 node.server.command(&["CLUSTER", "ADDSLOTSRANGE", &slots[0], &slots[1]]);
             }
-            let (port, bus) = (node.announced().to_string(), (node.server.port() + ports::BUS).to_string());
-            self.nodes[0].server.command(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
+            if index > 0 {
+                let (port, bus) =
+                    (node.announced().to_string(), (node.server.port() + ports::BUS).to_string());
+                self.nodes[0].server.command(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
+            }
         }
         let all_known = |node: &Node| {
             let seen = node.server.command(&["CLUSTER", "NODES"]);
@@ -97,22 +139,11 @@ impl Cluster {
 
     /// Waits until every slot is served and every master has a replica in step, as every node sees it.
     pub(crate) async fn until_sound(&self) {
-        until_true("the cluster is sound", SOON, || self.nodes.iter().all(|node| self.is_sound(node))).await;
-    }
-
-    fn is_sound(&self, node: &Node) -> bool {
-        let well = node
-            .server
-            .ask(&["CLUSTER", "INFO"], GLANCE)
-            .is_ok_and(|info| info.to_string().contains("cluster_state:ok"));
-        let slots = self.view_of(node).unwrap_or_default();
-        let complete = slots.len() == SHARDS && slots.iter().all(|shard| shard.nodes == NODES / SHARDS);
-        let replication = node.server.info("replication");
-        let synced = match replication.get("role").map(String::as_str) {
-            Some("master") => replication.get("slave0").is_some_and(|slave| slave.contains("state=online")),
-            _ => replication.get("master_link_status").is_some_and(|link| link == "up"),
-        };
-        well && complete && synced
+        let deadline = Instant::now() + SOON;
+        while let Some(why) = self.nodes.iter().find_map(Node::unsound) {
+            assert!(Instant::now() < deadline, "the cluster is not sound after {SOON:?}: {why}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// What `--store` takes.
@@ -143,18 +174,7 @@ impl Cluster {
 
     /// A room's name for each shard.
     pub(crate) fn rooms_on_each_shard(&self) -> [String; SHARDS] {
-        std::array::from_fn(|shard| {
-            let (from, to) = range(shard);
-            let names = (0..).map(|count| format!("room{count}"));
-            names.into_iter().find(|name| (from..=to).contains(&slot_of(name))).expect("one of many")
-        })
-    }
-
-    /// The shard, from 0 to 2, that has the room.
-    pub(crate) fn shard_of(&self, room: &str) -> usize {
-        (0..SHARDS)
-            .find(|shard| slot_of(room) <= range(*shard).1)
-            .expect("the last range ends with the last slot")
+        self.rooms.clone()
     }
 
     /// Waits until another node than `before` has the room and answers for it.
@@ -202,22 +222,13 @@ impl Cluster {
     /// Whom most of the nodes that answer take for the room's master: news takes a moment to reach everybody.
     fn elected(&self, room: &str) -> Option<&Node> {
         let mut votes = BTreeMap::<u16, usize>::new();
-        for view in self.nodes.iter().filter_map(|node| self.view_of(node)) {
+        for view in self.nodes.iter().filter_map(Node::view) {
             for shard in view.iter().filter(|shard| shard.has(room)) {
                 *votes.entry(shard.master).or_default() += 1;
             }
         }
         let (port, _) = votes.into_iter().max_by_key(|(_, votes)| *votes)?;
         self.nodes.iter().find(|node| node.announced() == port)
-    }
-
-    /// The shards as a node sees them; `None` if it does not answer.
-    fn view_of(&self, node: &Node) -> Option<Vec<Shard>> {
-        if !node.server.runs() {
-            return None;
-        }
-        let reply = node.server.ask(&["CLUSTER", "SLOTS"], GLANCE).ok()?;
-        Some(reply.list().iter().filter_map(Shard::read).collect())
     }
 }
 
