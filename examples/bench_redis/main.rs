@@ -115,11 +115,13 @@ impl Bench {
         println!("{:<44} {:>10.3} µs", "CPU of Redis for each arrival", each(after.1 - before.1));
         let snapshot = self.tick("tick of one replica, nobody heard of", &call, &Beats::new()).await;
         let mut everybody = Bits::default();
-        (1..=VISITORS as u64).for_each(|number| drop(everybody.insert(number)));
+        for number in 1..=VISITORS as u64 {
+            everybody.insert(number);
+        }
         let beats = vec![(snapshot.generation(), everybody)];
         self.tick("tick of one replica, all of them heard of", &call, &beats).await;
         println!("{:<44} {:>10.3} bytes", "memory for each, all heard of", each(self.memory() - empty));
-        self.a_call_of_many(&call).await;
+        self.a_call_of_many().await;
     }
 
     async fn tick(&self, what: &str, call: &Call, beats: &Beats) -> Snapshot {
@@ -140,13 +142,16 @@ impl Bench {
     }
 
     /// How long a shard is held when many are called at once.
-    async fn a_call_of_many(&self, waiting: &Call) {
+    async fn a_call_of_many(&self) {
         let generous = call("rate=1000000000/s burst=100000 patience=31d");
-        let before = self.spent().0;
-        let snapshot = self.store.observe(&room(), &generous, &Beats::new(), None).await.unwrap();
-        let took = self.spent().0 - before;
-        println!("{:<44} {took:>10.0} µs of script", format!("tick that calls {}", snapshot.called));
-        self.store.observe(&room(), waiting, &Beats::new(), None).await.unwrap();
+        // The first of these finds out what the limits are now, the second has the credits for it.
+        for _ in 0..2 {
+            let before = self.spent().0;
+            let snapshot = self.store.observe(&room(), &generous, &Beats::new(), None).await.unwrap();
+            let took = self.spent().0 - before;
+            println!("{:<44} {took:>10.0} µs of script", format!("tick, {} called by then", snapshot.called));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 }
 

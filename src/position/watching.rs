@@ -96,7 +96,8 @@ impl Watching {
         };
         self.look_at = now + jittered(until_next_look(&standing, self.desk.cadence, self.patience()));
         let changed = self.told.as_ref().is_none_or(|told| told.position != standing.position);
-        let stale = now.duration_since(self.told_at) >= self.desk.cadence.interval;
+        // A tenth sooner, as the looks are: else it would be told at every other one only.
+        let stale = now.duration_since(self.told_at) >= self.desk.cadence.interval.mul_f64(LEAST);
         self.over = standing.status != Status::Waiting;
         if !(changed || stale || self.over) {
             return None;
@@ -124,9 +125,12 @@ fn until_next_look(standing: &Standing, cadence: Cadence, patience: Duration) ->
     by_place.min(cadence.interval).min(patience / 3)
 }
 
+/// The least part of a time that [`jittered`] leaves.
+const LEAST: f64 = 0.9;
+
 /// A tenth off at random, so that streams opened together do not look together for ever.
 fn jittered(duration: Duration) -> Duration {
-    duration.mul_f64(rand::rng().random_range(0.9..=1.0))
+    duration.mul_f64(rand::rng().random_range(LEAST..=1.0))
 }
 
 /// How long a client should wait before it comes back after a drain, in milliseconds: 1 to 5 s, at random, so

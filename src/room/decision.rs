@@ -178,7 +178,14 @@ mod tests {
     use super::*;
 
     fn claims(exp: u64) -> Claims {
-        Claims { aud: RoomName::parse("shop").unwrap(), generation: 1, number: 7, iat: 0, exp }
+        Claims {
+            aud: RoomName::parse("shop").unwrap(),
+            generation: 1,
+            number: 7,
+            iat: 0,
+            exp,
+            position: None,
+        }
     }
 
     fn policy(more: &[(&str, &str)]) -> Policy {

@@ -15,6 +15,7 @@ pub fn claims(room: &RoomName, place: Place, now: Millis, until: Millis) -> Clai
         number: place.number,
         iat: now / 1_000,
         exp: until / 1_000,
+        position: None,
     }
 }
 

@@ -5,14 +5,15 @@ use super::policy::Millis;
 use super::standing::Place;
 use super::token::Claims;
 
-/// The claims of a ticket issued now; it lives for `ttl`, far longer than any `patience`.
-pub fn claims(room: &RoomName, place: Place, now: Millis, ttl: Millis) -> Claims {
+/// The claims of a ticket issued now to whoever is at `position`; it lives for `ttl`, far longer than any `patience`.
+pub fn claims(room: &RoomName, place: Place, position: u64, now: Millis, ttl: Millis) -> Claims {
     Claims {
         aud: room.clone(),
         generation: place.generation,
         number: place.number,
         iat: now / 1_000,
         exp: (now + ttl) / 1_000,
+        position: Some(position),
     }
 }
 

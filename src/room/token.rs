@@ -36,7 +36,7 @@ impl Kind {
     }
 }
 
-/// What a token says. All fields are required.
+/// What a token says. All fields but the last are required.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
     /// Which room.
@@ -51,6 +51,10 @@ pub struct Claims {
     pub iat: u64,
     /// When it ends, seconds since the epoch. There is no leeway: a pass never outlives its slot.
     pub exp: u64,
+    /// In a ticket: the position told when it was issued. A replica that has not heard of the number yet tells none
+    /// that is higher.
+    #[serde(rename = "pos", default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<u64>,
 }
 
 impl Claims {
@@ -280,7 +284,7 @@ mod tests {
     }
 
     fn claims() -> Claims {
-        Claims { aud: room("shop"), generation: 3, number: 17, iat: 100, exp: 200 }
+        Claims { aud: room("shop"), generation: 3, number: 17, iat: 100, exp: 200, position: None }
     }
 
     #[test]

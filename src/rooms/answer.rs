@@ -38,7 +38,7 @@ impl Rooms {
             Outcome::Gone(place) => Answer::told(place, snapshot.not_waiting(place, Status::Gone)),
         };
         if answer.standing.status == Status::Waiting && held.is_none_or(|held| ticket::is_worn(held, now)) {
-            answer.ticket = Some(self.issue_ticket(room, answer.place)?);
+            answer.ticket = Some(self.issue_ticket(room, answer.place, answer.standing.position)?);
         }
         Ok(answer)
     }
@@ -52,8 +52,14 @@ impl Rooms {
         self.issue(Kind::Pass, &pass::claims(&room.name, place, self.now(), until))
     }
 
-    fn issue_ticket(&self, room: &Room, place: Place) -> Result<Issued, jsonwebtoken::errors::Error> {
-        self.issue(Kind::Ticket, &ticket::claims(&room.name, place, self.now(), self.options.ticket_ttl))
+    fn issue_ticket(
+        &self,
+        room: &Room,
+        place: Place,
+        position: u64,
+    ) -> Result<Issued, jsonwebtoken::errors::Error> {
+        let ttl = self.options.ticket_ttl;
+        self.issue(Kind::Ticket, &ticket::claims(&room.name, place, position, self.now(), ttl))
     }
 
     fn issue(&self, kind: Kind, claims: &Claims) -> Result<Issued, jsonwebtoken::errors::Error> {

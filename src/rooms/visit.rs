@@ -243,6 +243,14 @@ impl Rooms {
         let tickets = shown.tickets.iter().filter_map(|token| {
             self.verify(Kind::Ticket, &room.name, [token.as_str()]).map(|(claims, _)| claims)
         });
+        let tickets = tickets.inspect(|ticket| {
+            // Another replica gave the number since our last tick: its visitor brings along what they were told.
+            if let Some(position) =
+                ticket.position.filter(|_| snapshot.is_some_and(|s| s.is_before(ticket.place())))
+            {
+                room.fresh.lock().note(ticket.place(), position);
+            }
+        });
         // Of equals the first.
         tickets.min_by_key(|ticket| match snapshot.map(|snapshot| room.know(snapshot, ticket.place())) {
             Some(Known::Called) => 0,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anteroom::clock::HandClock;
 use anteroom::store::Store;
 use anteroom::store::redis::RedisStore;
-use anteroom::store::redis::shards::{Shards, Timing};
+use anteroom::store::redis::shards::{Health, Shards, Timing};
 use anteroom::store::target::Target;
 use anteroom::telemetry::metrics::shards::ShardMetrics;
 use async_trait::async_trait;
@@ -40,7 +40,7 @@ async fn fresh() -> OverRedis {
     let target = Target::parse(&server.url()).unwrap();
     let timing = Timing::with_budget(Duration::from_secs(20));
     let shards = Shards::connect(&target, timing, ShardMetrics::unregistered()).unwrap();
-    shards.health().wait_for(|health| health.all_served()).await.unwrap();
+    shards.health().wait_for(Health::all_served).await.unwrap();
     let clock = HandClock::at(START_MS);
     let store = Arc::new(RedisStore::with_clock(shards, MAX_ROOMS, Some(clock.clone())));
     OverRedis { store, clock, _server: server }

@@ -133,3 +133,18 @@ async fn a_stream_outlives_an_outage_and_hears_what_came_of_it() {
     let entered = world.rooms.enter(&room, &ticket_of(&answers[1])).await.unwrap();
     assert_eq!(entered.standing.status, Status::Admitted);
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_far_back_is_told_once_an_interval() {
+    let mut world = World::new();
+    world.run();
+    let line = line(&world, 300).await;
+    let mut stream = watching(&world, line.last().unwrap()).await;
+    let begun = Instant::now();
+    for told in 1..=6u32 {
+        let word = stream.next().await;
+        assert!(matches!(word, Some(Word::Standing(_))), "{word:?}");
+        let (passed, interval) = (begun.elapsed(), Duration::from_secs(10));
+        assert!(passed <= interval * told, "told {told} times after {passed:?}");
+    }
+}

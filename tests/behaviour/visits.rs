@@ -264,3 +264,24 @@ async fn a_room_switched_off_lets_everybody_through_and_keeps_its_line() {
         other => panic!("{other:?}"),
     }
 }
+
+#[tokio::test]
+async fn a_replica_that_has_not_heard_of_a_number_yet_tells_no_worse_position() {
+    let here = World::new();
+    let there = here.beside();
+    let words = "capacity=3";
+    let (room, same_room) = (here.room(words), there.room(words));
+    there.rooms.refresh(&same_room).await.unwrap();
+    let mut last = None;
+    for _ in 0..5 {
+        last = Some(here.rooms.join(&room, &Shown::default()).await.unwrap());
+    }
+    let fifth = last.unwrap();
+    assert_eq!((fifth.standing.number, fifth.standing.position), (5, 2), "three are inside");
+    let calls = there.probe.observed();
+    let told = there.rooms.position(&same_room, &ticket_of(&fifth)).await.unwrap();
+    assert_eq!(told.standing.position, 2, "as its ticket says");
+    assert_eq!(there.probe.observed(), calls, "and nobody was asked");
+    let (watch, _permit) = there.rooms.watch(&same_room, &ticket_of(&fifth)).await.unwrap();
+    assert_eq!(there.rooms.watched(&watch).await.unwrap().position, 2);
+}

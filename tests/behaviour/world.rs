@@ -34,6 +34,8 @@ pub(crate) struct World {
     pub(crate) probe: Arc<Probe>,
     pub(crate) metrics: Arc<Metrics>,
     tasks: Tasks,
+    options: Options,
+    clock: Clock,
 }
 
 impl World {
@@ -52,10 +54,18 @@ impl World {
         };
         change(&mut options);
         let clock = Clock::system();
-        let probe = Probe::new(clock);
+        Self::over(Probe::new(clock), options, clock)
+    }
+
+    /// Another replica over the same store.
+    pub(crate) fn beside(&self) -> Self {
+        Self::over(self.probe.clone(), self.options, self.clock)
+    }
+
+    fn over(probe: Arc<Probe>, options: Options, clock: Clock) -> Self {
         let metrics = Arc::new(Metrics::new(options.max_rooms));
         let rooms = Arc::new(Rooms::new(options, probe.clone(), ring(), clock, metrics.clone()));
-        Self { rooms, probe, metrics, tasks: Tasks::new() }
+        Self { rooms, probe, metrics, tasks: Tasks::new(), options, clock }
     }
 
     /// Ticks the rooms from now on.

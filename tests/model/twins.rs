@@ -15,7 +15,7 @@ use anteroom::room::snapshot::Snapshot;
 use anteroom::room::standing::Place;
 use anteroom::room::state::{Beats, Call, Control, Hints, Limits, Newcomer, Outcome, State, Subject};
 use anteroom::store::redis::RedisStore;
-use anteroom::store::redis::shards::{Shards, Timing};
+use anteroom::store::redis::shards::{Health, Shards, Timing};
 use anteroom::store::target::Target;
 use anteroom::store::{Store, StoreError};
 use anteroom::telemetry::metrics::shards::ShardMetrics;
@@ -111,7 +111,7 @@ impl Bench {
             let target = Target::parse(&server.url()).unwrap();
             let timing = Timing::with_budget(Duration::from_secs(20));
             let shards = Shards::connect(&target, timing, ShardMetrics::unregistered()).unwrap();
-            shards.health().wait_for(|health| health.all_served()).await.unwrap();
+            shards.health().wait_for(Health::all_served).await.unwrap();
             (server, RedisStore::with_clock(shards, 10, Some(clock.clone())))
         });
         Self { runtime, server, store, clock }
@@ -331,16 +331,12 @@ impl<'a> Twins<'a> {
     fn beats(&self, mask: u64) -> Beats {
         let mut beats = Beats::new();
         for (place, _) in self.places.iter().filter(|(place, _)| mask >> (place.number % 64) & 1 == 1) {
-            match beats.iter_mut().find(|(generation, _)| *generation == place.generation) {
-                Some((_, bits)) => {
-                    bits.insert(place.number);
-                }
-                None => {
-                    let mut bits = Bits::default();
-                    bits.insert(place.number);
-                    beats.push((place.generation, bits));
-                }
+            let known = beats.iter().position(|(generation, _)| *generation == place.generation);
+            let at = known.unwrap_or(beats.len());
+            if known.is_none() {
+                beats.push((place.generation, Bits::default()));
             }
+            beats[at].1.insert(place.number);
         }
         beats
     }

@@ -20,6 +20,7 @@ enum Blow {
     CutOff,
 }
 
+#[allow(clippy::print_stdout)] // The figures are what one wants to see of it.
 async fn suffer(blow: Blow) {
     let cluster = match blow {
         Blow::CutOff => Cluster::proxied().await,
@@ -63,7 +64,7 @@ async fn suffer(blow: Blow) {
 
     println!(
         "{blow:?}: over after {:?}; connections opened {}, failed {}, cut {}; looks at the slots {}, in vain {}",
-        over - struck,
+        over.saturating_sub(struck),
         metrics.links(LinkEvent::Opened),
         metrics.links(LinkEvent::Failed),
         metrics.links(LinkEvent::Cut),

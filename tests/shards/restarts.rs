@@ -38,7 +38,7 @@ async fn a_restarted_server_is_found_again() {
         let seen = traffic.stop().await.remove(0);
         println!(
             "restart {round}: took {:?}; longest gap {:?}",
-            back - struck,
+            back.saturating_sub(struck),
             seen.longest_gap(Duration::ZERO)
         );
     }

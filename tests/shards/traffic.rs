@@ -123,7 +123,7 @@ impl Seen {
         let count = usize::try_from(to.saturating_sub(from).as_millis() / SLICE.as_millis()).unwrap();
         let mut slices = vec![0; count];
         for (at, _) in self.0.iter().filter(|(at, answer)| *at >= from && answer.is_ok()) {
-            let slice = usize::try_from((*at - from).as_millis() / SLICE.as_millis()).unwrap();
+            let slice = usize::try_from(at.saturating_sub(from).as_millis() / SLICE.as_millis()).unwrap();
             if let Some(calls) = slices.get_mut(slice) {
                 *calls += 1;
             }
@@ -139,7 +139,11 @@ impl Seen {
     /// The same with when it began.
     pub(crate) fn longest_gap_and_when(&self, from: Duration) -> (Duration, Duration) {
         let answered: Vec<_> = self.0.iter().filter(|(at, answer)| *at >= from && answer.is_ok()).collect();
-        answered.windows(2).map(|pair| (pair[1].0 - pair[0].0, pair[0].0)).max().unwrap_or_default()
+        answered
+            .windows(2)
+            .map(|pair| (pair[1].0.saturating_sub(pair[0].0), pair[0].0))
+            .max()
+            .unwrap_or_default()
     }
 
     /// The numbers that were given.

@@ -16,7 +16,12 @@ pub struct Script {
 impl Script {
     /// A script from its text.
     pub fn new(name: &'static str, text: &'static str) -> Self {
-        let sha = Sha1::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut sha = String::with_capacity(40);
+        for byte in Sha1::digest(text.as_bytes()) {
+            for half in [byte >> 4, byte & 15] {
+                sha.extend(char::from_digit(half.into(), 16));
+            }
+        }
         Self { name, text, sha }
     }
 }
