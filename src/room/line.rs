@@ -232,6 +232,10 @@ impl Line {
 
     /// Ends the calls made at `before` or earlier.
     pub fn expire_calls(&mut self, before: Millis) {
+        if self.called.is_empty() {
+            // Marks of nobody; they would only make later calls wait for them.
+            self.calls.clear();
+        }
         while let Some(call) = self.calls.front().copied().filter(|call| call.at <= before) {
             self.called.clear_range(0, call.upto);
             self.calls.pop_front();

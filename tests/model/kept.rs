@@ -46,3 +46,29 @@ fn calls_run_out_in_time_after_claim_ttl_was_shortened() {
     let steps = [&steps[..], &[(0, arrive()), (0, arrive()), (2_000, arrive()), (8_000, arrive())]].concat();
     agree(6, &steps);
 }
+
+/// A mark of calls that were all taken up made a later call last longer in one of the two.
+#[test]
+fn calls_that_were_taken_up_do_not_prolong_later_ones() {
+    let bench = Bench::new();
+    let mut twins = Twins::new(&bench, 2);
+    let by = |replica, states| Caller { replica, states, deaf: false, twice: false };
+    let last = || vec![Pick { index: 0, number: 0, generation: 0 }];
+    let steps = [
+        (0, by(2, true), Op::Arrive(8, Vec::new())),
+        (0, by(0, false), Op::Arrive(2, vec![(0, false)])),
+        (0, by(0, false), Op::Wipe),
+        (0, by(2, true), Op::Pause(false)),
+        (3_000, by(1, false), Op::Enter(last())),
+        (0, by(1, false), Op::Touch(last())),
+        (0, by(0, false), Op::Observe(0, true)),
+        (4_133, by(0, false), Op::Arrive(0, Vec::new())),
+        (1_488, by(0, false), Op::Policy(0)),
+        (2_379, by(0, true), Op::Arrive(0, Vec::new())),
+    ];
+    for (pause, caller, op) in steps {
+        if let Err(difference) = twins.step(pause, caller, &op) {
+            panic!("{op:?}, {difference}");
+        }
+    }
+}
