@@ -184,6 +184,25 @@ function Heal.resume(room, now)
   Heal.begin(room, now)
 end
 
+-- One of a line's bitmaps is gone: those it spoke of are in doubt, and come back with their tickets or from a replica.
+function Heal.lose_bitmaps(room, line, now)
+  local from = line.head
+  if call('EXISTS', line.call) == 0 then
+    if line.called > 0 then from = max(line.base, 1) end
+    line.called = 0
+  end
+  if call('EXISTS', line.line) == 0 then line.waiting = 0 end
+  -- Calls without their times hold as if they were made now.
+  call('DEL', line.calls)
+  line.marks = 0
+  if line.called > 0 then
+    call('RPUSH', line.calls, int(now) .. ' ' .. int(line.head))
+    line.marks = 1
+  end
+  Heal.lose_from(line, from, line.next)
+  Heal.begin(room, now)
+end
+
 -- Makes every generation below `lowest` void.
 local function raise_floor(room, lowest)
   if lowest <= room.floor then return end

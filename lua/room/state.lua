@@ -177,6 +177,11 @@ function Room.reset(room, now)
   room.hold, room.doubt, room.slotless = 0, 0, 0
 end
 
+-- Whether a key that must hold something is gone: deleted by hand, or thrown away by a server that is full.
+local function is_lost(key, count)
+  return count > 0 and call('EXISTS', key) == 0
+end
+
 -- Begins an operation: loads or makes the room, wakes it on a server that is not the one that saved it, and takes in
 -- what the replica says. Room and now; nil where there is no room and nobody states its limits.
 function Room.begin()
@@ -203,6 +208,11 @@ function Room.begin()
   end
   room.home = home
   now = max(now, room.clock)
+  for _, line in ipairs(room.lines) do
+    if is_lost(line.line, line.waiting) or is_lost(line.call, line.called) or is_lost(line.calls, line.called) then
+      healing().lose_bitmaps(room, line, now)
+    end
+  end
   if policy ~= '' and policy ~= room.policy then
     room.policy = policy
     apply_limits(room, now)

@@ -156,6 +156,8 @@ impl Cell {
             ShardError::Script { .. } if error.code() == Some(NO_ROOM) => {
                 StoreError::NoRoom(self.name.clone())
             }
+            // The others are about a server, and name it.
+            ShardError::Script { .. } => StoreError::Unavailable(format!("room {}: {error}", self.name)),
             other => StoreError::Unavailable(other.to_string()),
         })
     }

@@ -56,13 +56,21 @@ pub enum LogsError {
     AlreadySetUp(#[from] TryInitError),
 }
 
+/// What goes before the filter given, which has the last word: what the Redis client warns of, the store says itself,
+/// once and in our words.
+const FILTER: &str = "fred=error";
+
+fn parse(filter: &str) -> Result<EnvFilter, LogsError> {
+    EnvFilter::builder()
+        .parse(format!("{FILTER},{filter}"))
+        .map_err(|source| LogsError::Filter { filter: filter.to_owned(), source })
+}
+
 /// Sets up logging to standard error for the whole process.
 ///
 /// `filter` is a level or a list of `target=level`, separated by commas (`info,anteroom=debug`).
 pub fn set_up(format: LogFormat, filter: &str) -> Result<(), LogsError> {
-    let parsed = EnvFilter::builder()
-        .parse(filter)
-        .map_err(|source| LogsError::Filter { filter: filter.to_owned(), source })?;
+    let parsed = parse(filter)?;
     let terminal = std::io::stderr().is_terminal();
     let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(parsed);
@@ -147,6 +155,22 @@ mod tests {
     fn a_filter_that_makes_no_sense_is_named() {
         let error = set_up(LogFormat::Json, "anteroom=loud").unwrap_err().to_string();
         assert!(error.contains("\"anteroom=loud\"") && error.contains("info,anteroom=debug"), "{error}");
+    }
+
+    #[test]
+    fn what_the_redis_client_warns_of_is_logged_only_where_that_is_asked_for() {
+        for (filter, expected) in [("info", false), ("debug", false), ("info,fred=warn", true)] {
+            let lines =
+                tracing_subscriber::fmt().with_writer(std::io::sink).with_env_filter(parse(filter).unwrap());
+            tracing::subscriber::with_default(lines.finish(), || {
+                assert_eq!(
+                    tracing::enabled!(target: "fred::router", tracing::Level::WARN),
+                    expected,
+                    "{filter}"
+                );
+                assert!(tracing::enabled!(target: "fred::router", tracing::Level::ERROR), "{filter}");
+            });
+        }
     }
 
     #[test]

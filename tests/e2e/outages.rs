@@ -67,6 +67,24 @@ async fn without_the_service_envoy_answers_503_and_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_has_died_costs_nobody_an_error_before_envoy_notices() {
+    const ENDPOINT: &str =
+        "        - endpoint: { address: { socket_address: { address: 127.0.0.1, port_value: 50051 } } }\n";
+    // Nobody listens on port 1; and without health checks Envoy never notices.
+    let dead = ENDPOINT.replace("50051", "1");
+    let checks = "    health_checks:\n    - grpc_health_check: {}\n      timeout: 1s\n      interval: 2s\n      \
+                  no_traffic_interval: 5s\n      unhealthy_threshold: 2\n      healthy_threshold: 1\n";
+    let scene = Scene::with("a_replica_that_has_died_costs_nobody_an_error_before_envoy_notices", |config| {
+        config.replace(ENDPOINT, &format!("{ENDPOINT}{dead}")).replace(checks, "")
+    })
+    .await;
+    for _ in 0..10 {
+        let status = scene.visitor().get("/shop").await.status;
+        assert!([200, 429].contains(&status), "{status}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_drains() {
     let mut scene = Scene::new("sigterm_drains").await;
     let _inside = (scene.inside().await, scene.inside().await);

@@ -115,6 +115,8 @@ async fn it_starts_without_its_store_and_is_ready_once_that_has_answered() {
     let (code, log) = service.end().await;
     assert_eq!(code, Some(0), "{log}");
     assert_eq!(log.matches("no store yet").count(), 1, "{log}");
+    assert_eq!(log.matches("serves every room").count(), 2, "at the start and after the outage: {log}");
+    assert!(!log.contains("fred"), "what happens is said in our words, once: {log}");
 }
 
 #[tokio::test]

@@ -40,3 +40,27 @@ impl Scripts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_trial_asks_for_every_command_that_the_scripts_use() {
+        let commands = |text: &'static str, before: &str| -> BTreeSet<_> {
+            text.split(before)
+                .skip(1)
+                .filter_map(|rest| rest.split_once('\''))
+                .map(|(name, _)| name)
+                .collect()
+        };
+        let Scripts { arrive, observe, enter, touch, leave, control } = Scripts::new();
+        let scripts = [arrive, observe, enter, touch, leave, control];
+        let mut used: BTreeSet<_> =
+            scripts.iter().flat_map(|script| commands(script.text, "call('")).collect();
+        used.extend(["EVAL", "EVALSHA"]);
+        assert_eq!(used, commands(include_str!("../../../lua/trial.lua"), "\nneed('"));
+    }
+}

@@ -97,11 +97,14 @@ fn tell(old: &Health, new: &Health) {
     for server in before.keys().filter(|server| new.shards.iter().all(|shard| shard.server != ***server)) {
         tracing::info!(%server, "Redis server no longer holds slots");
     }
-    match (&old.problem, &new.problem) {
-        (before, Some(problem)) if before.as_ref() != Some(problem) => {
+    match &new.problem {
+        Some(problem) if old.problem.as_ref() != Some(problem) => {
             tracing::warn!(%problem, "Redis does not serve every room");
         }
-        (Some(_), None) => tracing::info!(servers = new.shards.len(), "Redis serves every room"),
+        // A server that is only known about serves nobody yet.
+        _ if new.all_served() && !old.all_served() => {
+            tracing::info!(servers = new.shards.len(), "Redis serves every room");
+        }
         _ => {}
     }
 }

@@ -21,9 +21,9 @@ use super::fault::{ConnectError, Problem, ProblemKind, Reply};
 use crate::store::redis::script::Script;
 use crate::store::target::{Address, Target, TargetKind};
 
-/// What the scripts need, in a script that does nothing else.
+/// Answers which commands of the other scripts the user may not run.
 static TRIAL: LazyLock<Script> =
-    LazyLock::new(|| Script::new("trial", "redis.call('TIME') redis.call('INFO', 'server') return 'fit'"));
+    LazyLock::new(|| Script::new("trial", include_str!("../../../../lua/trial.lua")));
 
 /// How to connect: the target's part that is the same for all its servers.
 #[derive(Debug)]
@@ -133,7 +133,7 @@ impl Opener {
         if let Err(reply) = ask("CLIENT", vec!["SETNAME".into(), "anteroom".into()]).await {
             tracing::debug!(server = %address, %reply, "the connection has no name");
         }
-        let info = match ask("INFO", vec!["server".into()]).await {
+        let info = match ask("INFO", vec!["server".into(), "memory".into()]).await {
             Ok(info) => info.into_string().unwrap_or_default(),
             Err(reply) if Reply::read(&reply, address) == Reply::Refused => {
                 return refused(format!("INFO is not permitted, allow it to the user: {reply}"));
@@ -143,9 +143,27 @@ impl Opener {
         if let Err(what) = fit(&info, self.clustered()) {
             return refused(what);
         }
+        if let Some(policy) = forgetful(&info) {
+            tracing::warn!(
+                server = %address, policy,
+                "Redis throws keys away when its memory is full, and visitors lose their places: \
+                 set maxmemory-policy to noeviction"
+            );
+        }
         for command in ["EVAL", "EVALSHA"] {
             let script = if command == "EVAL" { TRIAL.text } else { TRIAL.sha.as_str() };
-            let Err(reply) = ask(command, vec![script.into(), 0.into()]).await else { continue };
+            let reply = match ask(command, vec![script.into(), 0.into()]).await {
+                Ok(lacking) => match lacking.convert::<Vec<String>>().unwrap_or_default() {
+                    lacking if lacking.is_empty() => continue,
+                    lacking => {
+                        return refused(format!(
+                            "scripts need more than is permitted, allow {} on the keys anteroom:* to the user",
+                            lacking.join(", ")
+                        ));
+                    }
+                },
+                Err(reply) => reply,
+            };
             match Reply::read(&reply, address) {
                 Reply::NoScript => {}
                 Reply::Refused => {
@@ -181,6 +199,13 @@ fn fit(info: &str, clustered: bool) -> Result<(), String> {
         }
         _ => Ok(()),
     }
+}
+
+/// The policy of a server that may throw any key away to make room for others, by what INFO says of it.
+fn forgetful(info: &str) -> Option<&str> {
+    let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let limited = field("maxmemory:").is_some_and(|bytes| bytes != "0");
+    field("maxmemory_policy:").filter(|policy| limited && policy.starts_with("allkeys"))
 }
 
 /// Why a command brought no answer.
@@ -310,6 +335,16 @@ mod tests {
             let what = fit(&text, clustered).unwrap_err();
             assert!(what.contains(says), "{text}: {what}");
         }
+    }
+
+    #[test]
+    fn only_a_server_that_may_throw_any_key_away_is_forgetful() {
+        let info = |max: &str, policy: &str| format!("maxmemory:{max}\r\nmaxmemory_policy:{policy}\r\n");
+        assert_eq!(forgetful(&info("1000", "allkeys-lru")), Some("allkeys-lru"));
+        for (max, policy) in [("0", "allkeys-lru"), ("1000", "noeviction"), ("1000", "volatile-lru")] {
+            assert_eq!(forgetful(&info(max, policy)), None, "{max} {policy}");
+        }
+        assert_eq!(forgetful(""), None);
     }
 
     #[test]
