@@ -7,6 +7,9 @@
 local WAITING, ADMITTED, GONE = 0, 1, 2
 -- As many sessions as one command takes.
 local CHUNK = 1000
+-- From how many subjects on each new one has others looked at: a smaller hash is read as a whole each time.
+local MANY_SUBJECTS = 1024
+local new_subjects = 0
 
 -- The place a subject already holds, or a new one: generation, number.
 local function place_for(room, subject, anew)
@@ -20,7 +23,7 @@ local function place_for(room, subject, anew)
   end
   local line = Room.current(room)
   local number = Line.give(line, 1)
-  call('HSET', SUBJECTS, subject, Room.place_of(line.generation, number))
+  new_subjects = new_subjects + call('HSET', SUBJECTS, subject, Room.place_of(line.generation, number))
   return line.generation, number
 end
 
@@ -81,5 +84,7 @@ for _, run in ipairs(runs) do
     Room.present(room, answers, Room.place_of(run.generation, run.first), run.generation, run.first, now)
   end
 end
+-- Twice as many as came: so those whose places are gone are never more than those whose are not.
+if new_subjects > 0 and call('HLEN', SUBJECTS) > MANY_SUBJECTS then Room.sweep_subjects(room, 2 * new_subjects) end
 Room.save(room)
 return answers

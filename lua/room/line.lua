@@ -154,6 +154,8 @@ function Line.rotate(line)
   else
     call('DEL', line.before)
   end
+  -- As above: only a deleted key makes a difference.
+  if line.called > 0 then line.called = call('BITCOUNT', line.call) end
 end
 
 local function mark(line, index)
@@ -213,9 +215,8 @@ function Line.call_next(line, quota, at)
 end
 
 function Line.expire_calls(line, before)
-  if line.marks == 0 then return end
   if line.called == 0 then
-    call('DEL', line.calls)
+    if line.marks > 0 then call('DEL', line.calls) end
     line.marks = 0
     return
   end
@@ -227,7 +228,11 @@ function Line.expire_calls(line, before)
     line.marks = line.marks - 1
     upto = max(upto, number)
   end
-  if upto > line.base then
+  if line.marks == 0 then
+    -- Every call has a mark. Said so that a key that somebody has deleted cannot hold slots for ever.
+    call('DEL', line.call)
+    line.called = 0
+  elseif upto > line.base then
     line.called = line.called - Bits.count(line.call, 0, upto - line.base)
     Bits.clear(line.call, 0, upto - line.base)
   end
