@@ -7,8 +7,8 @@
 local WAITING, ADMITTED, GONE = 0, 1, 2
 -- As many sessions as one command takes.
 local CHUNK = 1000
--- From how many subjects on each new one has others looked at: a smaller hash is read as a whole each time.
-local MANY_SUBJECTS = 1024
+-- So many subjects need not be looked at for whether their places are held: a small hash is read as a whole.
+local FEW_SUBJECTS = 1024
 local new_subjects = 0
 
 -- The place a subject already holds, or a new one: generation, number.
@@ -84,7 +84,11 @@ for _, run in ipairs(runs) do
     Room.present(room, answers, Room.place_of(run.generation, run.first), run.generation, run.first, now)
   end
 end
--- Twice as many as came: so those whose places are gone are never more than those whose are not.
-if new_subjects > 0 and call('HLEN', SUBJECTS) > MANY_SUBJECTS then Room.sweep_subjects(room, 2 * new_subjects) end
+-- For each that came some others are looked at, once most of them can hold nothing any more: so there are never many
+-- more of these than of those who do.
+if new_subjects > 0 then
+  local held = Room.waiting(room) + Room.called(room) + Room.sessions(room)
+  if call('HLEN', SUBJECTS) > FEW_SUBJECTS + 2 * held then Room.sweep_subjects(room, 4 * new_subjects) end
+end
 Room.save(room)
 return answers

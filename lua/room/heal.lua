@@ -18,6 +18,9 @@ local MARGIN = 65536
 local END = 9007199254740992
 -- How far below a number its bitmap begins when it has to be moved down: so that it is not for each number anew.
 local SLACK = 524288
+-- How far bitmaps are moved down at most, in bytes: 16 million numbers. All of them are copied, and a ticket that
+-- much older than what a line is known to have come to is of somebody long gone.
+local MAX_GROWTH = 2097152
 
 -- Where the bitmaps of an empty line begin, so that a number and those a little below it have an offset: a line that
 -- comes back with high numbers only must not fill the memory below them.
@@ -39,7 +42,7 @@ function Heal.reach(line, number)
     local longest = 0
     for _, key in ipairs(keys) do longest = max(longest, call('STRLEN', key)) end
     local grow = (line.base - base) / 8
-    if (grow + longest) * 8 > SPAN then return nil end
+    if grow > MAX_GROWTH or (grow + longest) * 8 > SPAN then return nil end
     for _, key in ipairs(keys) do
       if call('EXISTS', key) == 1 then call('SET', key, rep('\0', grow) .. call('GET', key)) end
     end
