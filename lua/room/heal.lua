@@ -33,7 +33,7 @@ function Heal.reach(line, number)
   if number - line.base >= SPAN then Line.trim(line, true) end
   local keys = { line.line, line.seen, line.before, line.call, line.heard }
   local is_blank = line.waiting == 0 and line.called == 0 and call('EXISTS', line.heard) == 0
-  if number - line.base >= SPAN and is_blank then
+  if is_blank then
     call('DEL', unpack(keys))
     line.base = base_for(number)
   end

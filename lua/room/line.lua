@@ -114,7 +114,7 @@ function Line.foreign(line, base, bytes, from, to)
 end
 
 function Line.hear_all(line, base, bytes)
-  local first, part = Line.foreign(line, base, bytes, line.head, line.next)
+  local first, part = Line.foreign(line, base, bytes, max(line.head, line.base), line.next)
   Bits.join(line.seen, first, part)
 end
 
@@ -180,6 +180,7 @@ end
 
 -- Moves those who wait in from..to (offsets) to the called.
 function Line.move_to_called(line, from, to)
+  from = max(from, 0)
   local first, bytes = Bits.read(line.line, from, to)
   local before = Bits.count(line.call, from, to)
   Bits.join(line.call, first, bytes)
