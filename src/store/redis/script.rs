@@ -16,7 +16,9 @@ pub struct Script {
 impl Script {
     /// A script from its text.
     pub fn new(name: &'static str, text: &'static str) -> Self {
-        let sha = Sha1::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha = Sha1::digest(text.as_bytes())
+            .iter()
+            .fold(String::new(), |sha, byte| sha + &format!("{byte:02x}"));
         Self { name, text, sha }
     }
 }

@@ -55,7 +55,7 @@ impl View {
         ] = values;
         let at = number(&at)?;
         let policy = self.policy(text(&policy)?, text(&limits)?)?;
-        self.revoke(number(&epoch)?, number(&revocations)?, number(&goes_on)? == 1, array(revoked)?, at)?;
+        self.revoke(number(&epoch)?, number(&revocations)?, number(&goes_on)? == 1, &array(revoked)?, at)?;
         let lines = array(lines)?.into_iter().map(line).collect::<Result<Vec<_>, _>>()?;
         let (waiting, called) = lines.iter().fold((0, 0), |(waiting, called), line| {
             (waiting + line.waiting.count(), called + line.called.count())
@@ -102,12 +102,12 @@ impl View {
         epoch: u64,
         revocations: u64,
         goes_on: bool,
-        told: Vec<Value>,
+        told: &[Value],
         at: u64,
     ) -> Result<(), Garbled> {
         let mut changed = !told.is_empty() || !goes_on;
         if goes_on {
-            for entry in &told {
+            for entry in told {
                 let (of, until) = text(entry)?.rsplit_once(':').ok_or(Garbled("place:until"))?;
                 self.revoked.hold(place(of)?, until.parse().map_err(|_| Garbled("place:until"))?);
             }
