@@ -7,6 +7,9 @@
 local WAITING, ADMITTED, GONE = 0, 1, 2
 -- As many sessions as one command takes.
 local CHUNK = 1000
+-- So many subjects need not be looked at for whether their places are held: a small hash is read as a whole.
+local FEW_SUBJECTS = 1024
+local new_subjects = 0
 
 -- The place a subject already holds, or a new one: generation, number.
 local function place_for(room, subject, anew)
@@ -20,7 +23,7 @@ local function place_for(room, subject, anew)
   end
   local line = Room.current(room)
   local number = Line.give(line, 1)
-  call('HSET', SUBJECTS, subject, Room.place_of(line.generation, number))
+  new_subjects = new_subjects + call('HSET', SUBJECTS, subject, Room.place_of(line.generation, number))
   return line.generation, number
 end
 
@@ -80,6 +83,12 @@ for _, run in ipairs(runs) do
   else
     Room.present(room, answers, Room.place_of(run.generation, run.first), run.generation, run.first, now)
   end
+end
+-- For each that came some others are looked at, once most of them can hold nothing any more: so there are never many
+-- more of these than of those who do.
+if new_subjects > 0 then
+  local held = Room.waiting(room) + Room.called(room) + Room.sessions(room)
+  if call('HLEN', SUBJECTS) > FEW_SUBJECTS + 2 * held then Room.sweep_subjects(room, 4 * new_subjects) end
 end
 Room.save(room)
 return answers

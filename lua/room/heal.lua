@@ -18,22 +18,31 @@ local MARGIN = 65536
 local END = 9007199254740992
 -- How far below a number its bitmap begins when it has to be moved down: so that it is not for each number anew.
 local SLACK = 524288
+-- How far bitmaps are moved down at most, in bytes: 16 million numbers. All of them are copied, and a ticket that
+-- much older than what a line is known to have come to is of somebody long gone.
+local MAX_GROWTH = 2097152
+
+-- Where the bitmaps of an empty line begin, so that a number and those a little below it have an offset: a line that
+-- comes back with high numbers only must not fill the memory below them.
+local function base_for(number)
+  return max(0, number - number % 64 - SLACK)
+end
 
 -- Moves the bitmaps so that a number has an offset; nil: it is too far from the others.
 function Heal.reach(line, number)
   if number - line.base >= SPAN then Line.trim(line, true) end
   local keys = { line.line, line.seen, line.before, line.call, line.heard }
   local is_blank = line.waiting == 0 and line.called == 0 and call('EXISTS', line.heard) == 0
-  if number - line.base >= SPAN and is_blank then
+  if is_blank then
     call('DEL', unpack(keys))
-    line.base = number - number % 64
+    line.base = base_for(number)
   end
   if number < line.base then
-    local base = max(0, number - number % 64 - SLACK)
+    local base = base_for(number)
     local longest = 0
     for _, key in ipairs(keys) do longest = max(longest, call('STRLEN', key)) end
     local grow = (line.base - base) / 8
-    if (grow + longest) * 8 > SPAN then return nil end
+    if grow > MAX_GROWTH or (grow + longest) * 8 > SPAN then return nil end
     for _, key in ipairs(keys) do
       if call('EXISTS', key) == 1 then call('SET', key, rep('\0', grow) .. call('GET', key)) end
     end
@@ -100,7 +109,8 @@ end
 -- A number is known to have entered or left.
 function Heal.close(line, number)
   lose_upto(line, number)
-  if Line.in_doubt(line) then hear_of(line, number) end
+  -- Others come back in no way: memory for one far below would be wasted.
+  if Line.in_doubt(line) and number >= line.from and number < line.to then hear_of(line, number) end
 end
 
 -- Ends the doubt.
@@ -133,9 +143,14 @@ local function restore_line(line, known, at)
   local from, to = line.from, min(line.to, known.next)
   if from >= to then return end
   local before = line.called
-  if not Line.reach(line, from) then return end
+  -- `from` may lie far below the first that the replica names.
+  local lowest = to
+  if known.waiting ~= '' then lowest = min(lowest, known.base) end
+  if known.called ~= '' then lowest = min(lowest, known.called_base) end
+  lowest = max(lowest, from)
+  if lowest < to and not Line.reach(line, lowest) then return end
   local function take_over(key, base, bytes)
-    local first, part = Line.foreign(line, base, bytes, from, to)
+    local first, part = Line.foreign(line, base, bytes, lowest, to)
     if part == '' then return call('BITCOUNT', key) end
     call('SETRANGE', SCRATCH, first, part)
     call('BITOP', 'OR', SCRATCH, SCRATCH, line.heard)
@@ -146,12 +161,12 @@ local function restore_line(line, known, at)
   end
   line.waiting = take_over(line.line, known.base, known.waiting)
   line.called = take_over(line.call, known.called_base, known.called)
-  Bits.join(line.seen, Line.foreign(line, known.base, known.waiting, from, to))
+  Bits.join(line.seen, Line.foreign(line, known.base, known.waiting, lowest, to))
   if known.complete then
     line.from = to
   else
-    Bits.join(line.heard, Line.foreign(line, known.base, known.waiting, from, to))
-    Bits.join(line.heard, Line.foreign(line, known.called_base, known.called, from, to))
+    Bits.join(line.heard, Line.foreign(line, known.base, known.waiting, lowest, to))
+    Bits.join(line.heard, Line.foreign(line, known.called_base, known.called, lowest, to))
   end
   if line.from >= line.to then Heal.settle(line) end
   line.head = min(line.head, Line.first_waiting(line, from))
@@ -228,8 +243,8 @@ local function free_slot(room)
   end
 end
 
--- Takes in the line of an unknown generation; nil if it is refused.
-local function adopt(room, generation, is_lost, now)
+-- Takes in the line of an unknown generation, of which numbers about `near` are known; nil if it is refused.
+local function adopt(room, generation, near, is_lost, now)
   local newer = generation > Room.current(room).generation
   -- Where numbers end is known to nobody: a line that can give none is not to be the last.
   local exhausted = newer and is_lost
@@ -241,6 +256,7 @@ local function adopt(room, generation, is_lost, now)
   if count + (exhausted and 1 or 0) >= MAX_LINES or not (newer or now < room.doubt) then return nil end
   Room.keep_lines(room, kept)
   local line = Line.new(free_slot(room), generation)
+  line.base = base_for(near)
   if is_lost then line.next, line.fresh, line.from, line.to = END, END, 1, END end
   table.insert(room.lines, line)
   table.sort(room.lines, function(one, other) return one.generation < other.generation end)
@@ -258,7 +274,7 @@ function Heal.take_hints(room, generation, next, head, lowest, now)
   local line = Room.line(room, generation)
   local beyond = min(next + MARGIN, END)
   if not line then
-    line = adopt(room, generation, false, now)
+    line = adopt(room, generation, min(head, next), false, now)
     if not line then return end
     Heal.lose_from(line, 1, beyond)
   elseif next > line.next then
@@ -271,7 +287,7 @@ end
 -- Gives a ticket that the room does not know its place back, if it may have been lost.
 function Heal.recover_ticket(room, place, generation, number, now)
   if generation < room.floor or Room.is_held(room, generation, number) or Room.revoked_until(place) then return end
-  local line = Room.line(room, generation) or adopt(room, generation, true, now)
+  local line = Room.line(room, generation) or adopt(room, generation, number, true, now)
   if not line then return end
   local was_in_doubt = Line.in_doubt(line)
   if recover(line, number) and not was_in_doubt then Heal.begin(room, now) end

@@ -114,7 +114,7 @@ function Line.foreign(line, base, bytes, from, to)
 end
 
 function Line.hear_all(line, base, bytes)
-  local first, part = Line.foreign(line, base, bytes, line.head, line.next)
+  local first, part = Line.foreign(line, base, bytes, max(line.head, line.base), line.next)
   Bits.join(line.seen, first, part)
 end
 
@@ -154,6 +154,8 @@ function Line.rotate(line)
   else
     call('DEL', line.before)
   end
+  -- As above: only a deleted key makes a difference.
+  if line.called > 0 then line.called = call('BITCOUNT', line.call) end
 end
 
 local function mark(line, index)
@@ -178,6 +180,7 @@ end
 
 -- Moves those who wait in from..to (offsets) to the called.
 function Line.move_to_called(line, from, to)
+  from = max(from, 0)
   local first, bytes = Bits.read(line.line, from, to)
   local before = Bits.count(line.call, from, to)
   Bits.join(line.call, first, bytes)
@@ -213,9 +216,8 @@ function Line.call_next(line, quota, at)
 end
 
 function Line.expire_calls(line, before)
-  if line.marks == 0 then return end
   if line.called == 0 then
-    call('DEL', line.calls)
+    if line.marks > 0 then call('DEL', line.calls) end
     line.marks = 0
     return
   end
@@ -227,7 +229,11 @@ function Line.expire_calls(line, before)
     line.marks = line.marks - 1
     upto = max(upto, number)
   end
-  if upto > line.base then
+  if line.marks == 0 then
+    -- Every call has a mark. Said so that a key that somebody has deleted cannot hold slots for ever.
+    call('DEL', line.call)
+    line.called = 0
+  elseif upto > line.base then
     line.called = line.called - Bits.count(line.call, 0, upto - line.base)
     Bits.clear(line.call, 0, upto - line.base)
   end

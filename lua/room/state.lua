@@ -71,6 +71,11 @@ local function load()
 end
 
 function Room.save(room)
+  -- A room nobody is in goes by itself in the end, unless an operator has set something.
+  local goes = room.paused == 0 and room.limits == '' and Room.is_quiet(room)
+  if goes then
+    for _, line in ipairs(room.lines) do Line.trim(line, true) end
+  end
   local texts = {
     room.home,
     struct.pack(FORM, room.clock, room.floor, room.paused, room.credits, room.credits_at, room.rotated, room.hold,
@@ -87,12 +92,11 @@ function Room.save(room)
     end
   end
   if #changed > 0 then call('HSET', ROOM, unpack(changed)) end
-  -- A room nobody is in goes by itself in the end, unless an operator has set something.
-  if room.paused == 0 and room.limits == '' and Room.is_quiet(room) then
-    for _, line in ipairs(room.lines) do Line.trim(line, true) end
-    call('PEXPIRE', ROOM, KEEP_MS)
+  -- The hash first: what outlives it is deleted where the room is made anew.
+  if goes then
+    for _, key in ipairs(KEYS) do call('PEXPIRE', key, KEEP_MS) end
   elseif room.leaves then
-    call('PERSIST', ROOM)
+    for _, key in ipairs(KEYS) do call('PERSIST', key) end
   end
 end
 

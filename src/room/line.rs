@@ -271,7 +271,10 @@ impl Line {
     /// `number` is known to have entered or left: its bit is to come back neither by its ticket nor by a snapshot.
     pub fn close(&mut self, number: u64) {
         self.lose_upto(number);
-        if let Some(doubt) = &mut self.doubt {
+        // Others come back in no way: memory for one far below would be wasted.
+        if let Some(doubt) = &mut self.doubt
+            && (doubt.from..doubt.to).contains(&number)
+        {
             doubt.heard.insert(number);
         }
     }

@@ -34,9 +34,10 @@ impl Rooms {
         operation: StoreOp,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
+        let begun = self.now();
         let result = self.timed(operation, call).await;
         let is_out = matches!(result, Err(StoreError::Unavailable(_)));
-        let turned = if is_out { room.breaker.failed() } else { room.breaker.answered() };
+        let turned = if is_out { room.breaker.failed(begun, self.now()) } else { room.breaker.answered() };
         if turned {
             // As it is now: another call may have turned it back.
             room.metrics.set_cut_off(room.breaker.is_open());

@@ -72,3 +72,41 @@ fn calls_that_were_taken_up_do_not_prolong_later_ones() {
         }
     }
 }
+
+fn by_ticket(number: i16) -> Vec<(Pick, bool)> {
+    pick(number).into_iter().map(|(pick, _)| (pick, false)).collect()
+}
+
+fn places(number: i16) -> Vec<Pick> {
+    pick(number).into_iter().map(|(pick, _)| pick).collect()
+}
+
+/// A rule of the scripts that was changed for a trial, and no random history noticed.
+#[test]
+fn a_revocation_ends_in_the_millisecond_in_which_its_pass_does() {
+    let steps = [(0, Op::Arrive(1, Vec::new())), (0, Op::Leave(pick(0))), (20_000, Op::Touch(places(0)))];
+    agree(1, &steps);
+}
+
+/// As above: the copy has as many revocations as are known, but others.
+#[test]
+fn revocations_after_a_rollback_are_not_taken_for_those_before() {
+    let of = |index| vec![(Pick { index, number: 0, generation: 0 }, true)];
+    let steps = [Op::Arrive(2, Vec::new()), Op::Save, Op::Leave(of(0)), Op::Rollback, Op::Leave(of(1))];
+    agree(0, &steps.map(|op| (0, op)));
+}
+
+/// As above: whoever was inside without a slot is not since the reset.
+#[test]
+fn after_a_reset_a_pass_that_never_was_gets_no_slot() {
+    let arrive = || Op::Arrive(1, Vec::new());
+    let steps = [arrive(), Op::Policy(0), Op::Observe(0, false), Op::Reset, arrive(), Op::Touch(places(1))];
+    agree(1, &steps.map(|op| (0, op)));
+}
+
+/// As above: the first number in doubt is in doubt, too.
+#[test]
+fn the_first_number_in_doubt_that_was_left_does_not_come_back() {
+    let steps = [Op::Arrive(1, Vec::new()), Op::Move, Op::Leave(by_ticket(1)), Op::Enter(places(1))];
+    agree(0, &steps.map(|op| (0, op)));
+}

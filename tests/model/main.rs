@@ -6,4 +6,5 @@ mod kept;
 mod random;
 #[path = "../support/redis.rs"]
 mod redis_server;
+mod remains;
 mod twins;

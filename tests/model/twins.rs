@@ -96,10 +96,10 @@ struct Replica {
 
 /// A server with a store on it, for many histories.
 pub(crate) struct Bench {
-    runtime: tokio::runtime::Runtime,
-    server: Server,
-    store: RedisStore,
-    clock: HandClock,
+    pub(crate) runtime: tokio::runtime::Runtime,
+    pub(crate) server: Server,
+    pub(crate) store: RedisStore,
+    pub(crate) clock: HandClock,
 }
 
 impl Bench {
@@ -365,7 +365,7 @@ fn parse(which: usize) -> Arc<Policy> {
 }
 
 /// A snapshot as plain data that can be compared and looked at.
-fn plain(snapshot: &Snapshot) -> impl PartialEq + std::fmt::Debug + Default + use<> {
+pub(crate) fn plain(snapshot: &Snapshot) -> impl PartialEq + std::fmt::Debug + Default + use<> {
     let numbers = |ranked: &Ranked| {
         let (base, words) = ranked.parts();
         let of_word = |(at, word): (u64, &u64)| {

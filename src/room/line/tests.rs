@@ -162,3 +162,15 @@ fn absurd_numbers_do_no_harm() {
     assert!(lost.recover(3));
     assert_eq!(lost.seat(5), Seat::Called);
 }
+
+#[test]
+fn what_cannot_come_back_needs_no_memory() {
+    let mut line = Line::new(1);
+    line.lose_from(1, 1_000_000_000);
+    line.settle();
+    line.lose_from(1_000_000_000, 1_000_065_536);
+    line.close(1_000_000_005);
+    line.close(7);
+    assert_eq!(line.doubt.as_ref().map(|doubt| doubt.heard.count()), Some(1));
+    assert!(!line.recover(7) && !line.recover(1_000_000_005) && line.recover(1_000_000_006));
+}
