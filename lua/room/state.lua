@@ -6,9 +6,13 @@ do
 local MARKS = 65536
 -- How long a room is kept that nobody is in: a week.
 local KEEP_MS = 604800000
--- Clock, floor, paused, credits and when, last rotation, hold, loss, doubt and slotless until, epoch, revocations,
--- sweep, newest bucket of the history.
-local FORM = '>dddddddddddddd'
+-- The form that rooms are saved in. Whoever changes it, or that of a line, counts on: replicas of two versions must
+-- not misread each other's rooms.
+local VERSION = 1
+-- Version; clock, floor, paused, credits and when, last rotation, hold, loss, doubt and slotless until, epoch,
+-- revocations, sweep, newest bucket of the history; and the limits in force, as their texts say: capacity, gain, burst,
+-- session_ttl, claim_ttl, patience, off.
+local FORM = '>' .. rep('d', 22)
 local LIMITS = '^(%-?%d+) (%-?%d+) (%-?%d+)'
 local POLICY = LIMITS .. ' (%d+) (%d+) (%d+) (%d+)'
 
@@ -25,7 +29,7 @@ local function apply_texts(room)
   -- `gain`: credit units per millisecond.
   room.capacity, room.gain, room.burst = tonumber(capacity), tonumber(gain), tonumber(burst)
   room.session_ttl, room.claim_ttl, room.patience = tonumber(session_ttl), tonumber(claim_ttl), tonumber(patience)
-  room.off = off == '1'
+  room.off = tonumber(off)
 end
 
 -- Revocations are counted within an epoch: what replicas know of another one is worth nothing.
@@ -53,7 +57,11 @@ end
 local function load()
   local values = call('HMGET', ROOM, 'home', 'state', 'policy', 'limits', 'history', 'line0', 'line1', 'line2', 'line3')
   if not values[2] then return nil end
-  local lines = {}
+  local version = struct.unpack('>d', values[2])
+  if version ~= VERSION then
+    error('the room was saved in form ' .. version .. ', and this version of Anteroom knows form ' .. VERSION)
+  end
+  local lines, _ = {}, nil
   for slot = 0, 3 do
     local text = values[6 + slot]
     if text and text ~= '' then lines[#lines + 1] = Line.parse(slot, text) end
@@ -64,9 +72,9 @@ local function load()
   local room = {
     home = values[1], policy = values[3], limits = values[4], history = values[5], lines = lines, saved = values,
   }
-  room.clock, room.floor, room.paused, room.credits, room.credits_at, room.rotated, room.hold, room.lost, room.doubt,
-    room.slotless, room.epoch, room.revocations, room.sweep, room.history_at = struct.unpack(FORM, values[2])
-  apply_texts(room)
+  _, room.clock, room.floor, room.paused, room.credits, room.credits_at, room.rotated, room.hold, room.lost, room.doubt,
+    room.slotless, room.epoch, room.revocations, room.sweep, room.history_at, room.capacity, room.gain, room.burst,
+    room.session_ttl, room.claim_ttl, room.patience, room.off = struct.unpack(FORM, values[2])
   return room
 end
 
@@ -78,8 +86,9 @@ function Room.save(room)
   end
   local texts = {
     room.home,
-    struct.pack(FORM, room.clock, room.floor, room.paused, room.credits, room.credits_at, room.rotated, room.hold,
-      room.lost, room.doubt, room.slotless, room.epoch, room.revocations, room.sweep, room.history_at),
+    struct.pack(FORM, VERSION, room.clock, room.floor, room.paused, room.credits, room.credits_at, room.rotated, room.hold,
+      room.lost, room.doubt, room.slotless, room.epoch, room.revocations, room.sweep, room.history_at, room.capacity,
+      room.gain, room.burst, room.session_ttl, room.claim_ttl, room.patience, room.off),
     room.policy, room.limits, room.history, '', '', '', '',
   }
   for _, line in ipairs(room.lines) do texts[6 + line.slot] = Line.text(line) end

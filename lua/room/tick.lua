@@ -38,7 +38,7 @@ end
 
 -- How many may be called now.
 local function quota(room)
-  if room.off then return MAX_CALLS end
+  if room.off == 1 then return MAX_CALLS end
   local left = MAX_CALLS
   if room.gain >= 0 then left = min(left, room.gain == 0 and 0 or floor(room.credits / CREDIT)) end
   if room.capacity >= 0 then

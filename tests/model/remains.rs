@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anteroom::room::name::RoomName;
 use anteroom::room::policy::Policy;
 use anteroom::room::state::{Beats, Call, Hints, Newcomer, Outcome, State, Subject};
-use anteroom::store::Store;
+use anteroom::store::{Store, StoreError};
 
 use crate::twins::{Bench, plain};
 
@@ -126,4 +126,18 @@ fn a_line_of_high_numbers_is_written_back_whole_and_small() {
             assert!(size < 100_000, "{key} has {size} bytes for 300 visitors");
         }
     }
+}
+
+/// During a rolling upgrade two versions may meet in one room.
+#[test]
+fn a_room_saved_in_another_form_is_left_alone() {
+    let bench = Bench::new();
+    let call = call("capacity=1");
+    bench.clock.set(START);
+    bench.arrive(&call, &[Newcomer::default()]);
+    let form_2 = 2f64.to_be_bytes().repeat(30);
+    bench.server.command(&[b"HSET".as_slice(), b"anteroom:{shop}:room", b"state", &form_2]);
+    let refused = bench.runtime.block_on(bench.store.arrive(&shop(), &call, &[Newcomer::default()]));
+    let Err(StoreError::Unavailable(why)) = &refused else { panic!("{refused:?}") };
+    assert!(why.contains("saved in form 2, and this version of Anteroom knows form 1"), "{why}");
 }
