@@ -134,14 +134,15 @@ impl RedisStore {
 
 impl Cell {
     fn new(link: Arc<Link>, name: RoomName) -> Self {
+        let metrics = link.shards.metrics().clone();
         Self {
             link,
             keys: keys::keys(&name),
             name,
-            arrive: Arc::default(),
-            enter: Arc::default(),
-            touch: Arc::default(),
-            leave: Arc::default(),
+            arrive: Arc::new(Lane::new(metrics.clone())),
+            enter: Arc::new(Lane::new(metrics.clone())),
+            touch: Arc::new(Lane::new(metrics.clone())),
+            leave: Arc::new(Lane::new(metrics.clone())),
             view: tokio::sync::Mutex::default(),
         }
     }

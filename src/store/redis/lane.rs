@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::operation::Operation;
 use crate::room::state::Call;
 use crate::store::StoreError;
+use crate::telemetry::metrics::shards::ShardMetrics;
 
 /// The most visitors in one call: a script that handles 1,000 takes a shard a few milliseconds.
 pub(super) const MAX_BATCH: usize = 1_000;
@@ -28,6 +29,7 @@ pub(super) trait Runner<O: Operation>: Send + Sync + 'static {
 /// The visitors of one room who wait for one operation.
 pub(super) struct Lane<O: Operation> {
     queue: Mutex<Queue<O>>,
+    metrics: ShardMetrics,
 }
 
 struct Queue<O: Operation> {
@@ -44,13 +46,13 @@ struct Party<O: Operation> {
     reply: oneshot::Sender<Result<Vec<O::Answer>, StoreError>>,
 }
 
-impl<O: Operation> Default for Lane<O> {
-    fn default() -> Self {
-        Self { queue: Mutex::new(Queue { parties: VecDeque::new(), count: 0, running: false }) }
-    }
-}
-
 impl<O: Operation> Lane<O> {
+    /// An empty lane.
+    pub(super) fn new(metrics: ShardMetrics) -> Self {
+        let queue = Queue { parties: VecDeque::new(), count: 0, running: false };
+        Self { queue: Mutex::new(queue), metrics }
+    }
+
     /// Waits in the lane for an answer. `runner` makes the calls, in a task of `tasks`.
     pub(super) async fn pass(
         self: &Arc<Self>,
@@ -67,10 +69,12 @@ impl<O: Operation> Lane<O> {
         let starts = {
             let mut queue = self.queue.lock();
             if queue.count + items.len() > MAX_QUEUE {
+                self.metrics.turned_away(items.len());
                 let message = format!("{} visitors wait for a call already", queue.count);
                 return Err(StoreError::Unavailable(message));
             }
             queue.count += items.len();
+            self.metrics.queued(items.len());
             queue.parties.push_back(Party { call: call.clone(), items: items.to_vec(), reply });
             !std::mem::replace(&mut queue.running, true)
         };
@@ -81,17 +85,12 @@ impl<O: Operation> Lane<O> {
         answer.await.unwrap_or_else(|_| Err(ended()))
     }
 
-    /// How many visitors wait for a call.
-    #[cfg(test)]
-    fn waiting(&self) -> usize {
-        self.queue.lock().count
-    }
-
     async fn run(&self, runner: &impl Runner<O>) {
         // Should a call panic, the lane must not stand still for ever. Where it stops by itself, somebody may have
         // started it again already: then this is not to be run.
         let stop = Stop(self);
         while let Some((call, items, replies)) = self.next() {
+            self.metrics.gathered(items.len());
             let result = runner.run(call, items).await;
             answer::<O>(result, replies);
         }
@@ -109,6 +108,7 @@ impl<O: Operation> Lane<O> {
             }
             let Some(party) = queue.parties.pop_front() else { break };
             queue.count -= party.items.len();
+            self.metrics.unqueued(party.items.len());
             // Whoever has given up waiting takes no place in line.
             if party.reply.is_closed() {
                 continue;
@@ -134,7 +134,7 @@ impl<O: Operation> Drop for Stop<'_, O> {
         queue.running = false;
         // Their senders go with them: whoever waits hears of it.
         queue.parties.clear();
-        queue.count = 0;
+        self.0.metrics.unqueued(std::mem::take(&mut queue.count));
     }
 }
 

@@ -191,6 +191,11 @@ impl Shards {
         self.counted(tag, Call::Command(command), args.into_iter().map(Value::Bytes).collect()).await
     }
 
+    /// What is counted.
+    pub fn metrics(&self) -> &ShardMetrics {
+        &self.inner.metrics
+    }
+
     /// How the servers are, always the newest.
     pub fn health(&self) -> watch::Receiver<Health> {
         self.inner.health.subscribe()

@@ -2,6 +2,8 @@
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
 
@@ -20,6 +22,9 @@ struct Handles {
     resent: By<Resent, Counter>,
     links: By<LinkEvent, Counter>,
     refreshes: By<Refresh, Counter>,
+    batch: Histogram,
+    queued: Gauge,
+    turned_away: Counter,
 }
 
 impl ShardMetrics {
@@ -39,7 +44,19 @@ impl ShardMetrics {
                 "Looks at which server holds which slots",
                 "result",
             ),
+            batch: Histogram::new([1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0]),
+            queued: Gauge::default(),
+            turned_away: Counter::default(),
         };
+        let (batch, queued, turned_away) =
+            (handles.batch.clone(), handles.queued.clone(), handles.turned_away.clone());
+        registry.register("redis_batch_visitors", "Visitors in one call to Redis", batch);
+        registry.register("redis_queued_visitors", "Visitors that wait for the next call to Redis", queued);
+        registry.register(
+            "redis_turned_away",
+            "Visitors refused because as many as allowed wait for a call to Redis",
+            turned_away,
+        );
         Self { handles: Arc::new(handles) }
     }
 
@@ -76,6 +93,31 @@ impl ShardMetrics {
     /// How many connections came to this.
     pub fn links(&self, event: LinkEvent) -> u64 {
         self.handles.links.of(event).get()
+    }
+
+    /// So many visitors wait for a call.
+    pub fn queued(&self, visitors: usize) {
+        self.handles.queued.inc_by(i64::try_from(visitors).unwrap_or(i64::MAX));
+    }
+
+    /// So many wait no more: they go with a call, or have given up.
+    pub fn unqueued(&self, visitors: usize) {
+        self.handles.queued.dec_by(i64::try_from(visitors).unwrap_or(i64::MAX));
+    }
+
+    /// A call goes out for so many visitors.
+    pub fn gathered(&self, visitors: usize) {
+        self.handles.batch.observe(visitors as f64);
+    }
+
+    /// So many visitors were refused because too many wait.
+    pub fn turned_away(&self, visitors: usize) {
+        self.handles.turned_away.inc_by(visitors as u64);
+    }
+
+    /// How many visitors wait for a call.
+    pub fn waiting(&self) -> i64 {
+        self.handles.queued.get()
     }
 
     /// A look at the cluster ended.

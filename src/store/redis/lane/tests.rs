@@ -54,6 +54,7 @@ impl Runner<Echo> for Gated {
 
 struct Scene {
     lane: Arc<Lane<Echo>>,
+    metrics: ShardMetrics,
     runner: Arc<Gated>,
     tasks: TaskTracker,
 }
@@ -68,7 +69,9 @@ impl Scene {
             fails: AtomicBool::new(false),
             panics: AtomicBool::new(false),
         };
-        Self { lane: Arc::default(), runner: Arc::new(runner), tasks: TaskTracker::new() }
+        let metrics = ShardMetrics::unregistered();
+        let lane = Arc::new(Lane::new(metrics.clone()));
+        Self { lane, metrics, runner: Arc::new(runner), tasks: TaskTracker::new() }
     }
 
     /// Somebody waits in the lane; they stand there when this returns.
@@ -94,7 +97,7 @@ async fn whatever_comes_during_a_call_is_the_next_call() {
     for first in [20, 30, 10] {
         passing.push(scene.stands(vec![first, first + 1]).await);
     }
-    assert_eq!((scene.calls().len(), scene.lane.waiting()), (1, 6));
+    assert_eq!((scene.calls().len(), scene.metrics.waiting()), (1, 6));
     scene.runner.gate.add_permits(2);
     let mut answers = Vec::new();
     for one in passing {
@@ -119,7 +122,7 @@ async fn a_call_has_a_bound_and_so_has_the_queue() {
     assert_eq!(first.await.unwrap().unwrap(), [0]);
     assert_eq!(crowd.await.unwrap().unwrap().len(), MAX_BATCH);
     assert_eq!(more.await.unwrap().unwrap().len(), MAX_QUEUE - MAX_BATCH, "what came together goes together");
-    assert_eq!((scene.calls().len(), scene.lane.waiting()), (3, 0));
+    assert_eq!((scene.calls().len(), scene.metrics.waiting()), (3, 0));
 }
 
 #[tokio::test(start_paused = true)]
