@@ -12,7 +12,6 @@ end
 need('EVAL', 'return 1', '1', KEY)
 need('EVALSHA', '0', '1', KEY)
 need('TIME')
-need('INFO', 'server')
 need('BITCOUNT', KEY)
 need('BITFIELD', KEY, 'SET', 'u1', '0', '1')
 need('BITOP', 'OR', KEY, KEY, KEY)

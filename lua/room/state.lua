@@ -203,9 +203,8 @@ function Room.begin()
     local time = call('TIME')
     now = time[1] * 1000 + floor(time[2] / 1000)
   end
-  local server = call('INFO', 'server')
-  local _, found = string.find(server, 'run_id:', 1, true)
-  local home = sub(server, found + 1, found + 40)
+  -- The run_id of this server: that of the connection, as asking for it here (INFO) would take a sixth of the time.
+  local home = table.remove(ARGV)
   local policy = ARGV[3]
   local room = load()
   if not room then

@@ -162,7 +162,8 @@ impl Shards {
     }
 
     /// Runs a script on the server that holds the slot of `tag`, the room's name. All of `keys` must have it as
-    /// their hash tag. Takes no longer than `timing.command`.
+    /// their hash tag; the script's last argument is the `run_id` of the server it runs on. Takes no longer than
+    /// `timing.command`.
     ///
     /// A script is sent again only where it is certain that it did not run.
     pub async fn run(
@@ -280,7 +281,8 @@ impl Inner {
         let deadline = Instant::now() + self.opener.timing.command;
         let slot = slot_of(tag);
         let mut node = self.owner(slot)?;
-        let mut sending = Sending { command: "", args, importing: false };
+        let mut sending =
+            Sending { command: "", args, tells_server: matches!(call, Call::Script(_)), importing: false };
         let (mut with_text, mut hops, mut tries) = (false, 0, 0);
         loop {
             match call {

@@ -5,6 +5,7 @@
 
 use std::sync::LazyLock;
 
+use bytes::Bytes;
 use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
 use fred::interfaces::{ClientLike, EventInterface};
@@ -36,6 +37,8 @@ pub(super) struct Opener {
 /// An open connection. `router` is the library's task; the connection ends with it.
 pub(super) struct Link {
     pub(super) client: Client,
+    /// The `run_id` of the server's process, which a connection cannot outlive.
+    pub(super) run_id: Bytes,
     pub(super) router: AbortOnDropHandle<Result<(), Error>>,
 }
 
@@ -60,9 +63,9 @@ impl Opener {
     pub(super) async fn open(&self, address: &Address) -> Result<Link, Problem> {
         let deadline = Instant::now() + self.timing.connect;
         let opened = tokio::time::timeout_at(deadline, async {
-            let link = self.connect(address).await?;
-            self.check(address, &link.client, deadline).await?;
-            Ok(link)
+            let (client, router) = self.connect(address).await?;
+            let run_id = self.check(address, &client, deadline).await?;
+            Ok(Link { client, run_id, router })
         });
         opened.await.unwrap_or_else(|_| {
             let what = format!("no answer within {:?} of connecting", self.timing.connect);
@@ -70,7 +73,10 @@ impl Opener {
         })
     }
 
-    async fn connect(&self, address: &Address) -> Result<Link, Problem> {
+    async fn connect(
+        &self,
+        address: &Address,
+    ) -> Result<(Client, AbortOnDropHandle<Result<(), Error>>), Problem> {
         let client = self.client(address);
         let mut opened = client.reconnect_rx();
         let handle: ConnectHandle = client.connect();
@@ -79,7 +85,7 @@ impl Opener {
             biased;
             ended = &mut router => Err(Problem::said(address, &ending(ended))),
             // An error here means that the client is gone, which the branch above tells.
-            Ok(_) = opened.recv() => Ok(Link { client, router }),
+            Ok(_) = opened.recv() => Ok((client, router)),
         }
     }
 
@@ -119,8 +125,8 @@ impl Opener {
         Client::new(config, Some(performance), Some(connection), None)
     }
 
-    /// The check of a new connection: version, kind, and whether the scripts may do what they do.
-    async fn check(&self, address: &Address, client: &Client, deadline: Instant) -> Result<(), Problem> {
+    /// The check of a new connection: version, kind, and whether the scripts may do what they do. The server's `run_id`.
+    async fn check(&self, address: &Address, client: &Client, deadline: Instant) -> Result<Bytes, Problem> {
         let ask = async |command: &'static str, args: Vec<Value>| match ask(client, command, args, deadline)
             .await
         {
@@ -168,14 +174,17 @@ impl Opener {
                 Reply::NoScript => {}
                 Reply::Refused => {
                     return refused(format!(
-                        "scripts are not permitted as needed, allow EVAL, EVALSHA, TIME and INFO to the user: \
+                        "scripts are not permitted as needed, allow EVAL, EVALSHA and TIME to the user: \
                          {reply}"
                     ));
                 }
                 _ => return Err(Problem::said(address, &reply)),
             }
         }
-        Ok(())
+        match info.lines().find_map(|line| line.strip_prefix("run_id:")).map(str::trim) {
+            Some(run_id) if !run_id.is_empty() => Ok(run_id.to_owned().into()),
+            _ => refused("INFO does not tell a run_id; it is what a failover is noticed by".to_owned()),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 use fred::clients::Client;
 use fred::types::Value;
 use rand::RngExt;
@@ -48,7 +49,7 @@ pub(super) enum NodeState {
 pub(super) struct Node {
     pub(super) address: Address,
     state: watch::Sender<NodeState>,
-    client: ArcSwapOption<Client>,
+    line: ArcSwapOption<Line>,
     in_flight: AtomicUsize,
     max_in_flight: usize,
     // A call timed out and nothing has been heard since.
@@ -62,10 +63,19 @@ pub(super) struct Node {
     retired: CancellationToken,
 }
 
+/// What calls go over.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) client: Client,
+    run_id: Bytes,
+}
+
 /// What a call sends.
 pub(super) struct Sending {
     pub(super) command: &'static str,
     pub(super) args: Vec<Value>,
+    /// Whether the `run_id` of the server that it goes to comes last.
+    pub(super) tells_server: bool,
     /// Whether the slot is still on its way to the server.
     pub(super) importing: bool,
 }
@@ -92,7 +102,7 @@ impl Node {
         Self {
             address,
             state: watch::Sender::new(NodeState::Starting),
-            client: ArcSwapOption::empty(),
+            line: ArcSwapOption::empty(),
             in_flight: AtomicUsize::new(0),
             max_in_flight: timing.max_in_flight,
             doubt: AtomicBool::new(false),
@@ -150,13 +160,17 @@ impl Node {
     /// connect: that is waited for.
     pub(super) async fn call(&self, sending: &Sending, deadline: Instant) -> Result<Value, CallFailure> {
         self.used();
-        let client = self.client(deadline).await.map_err(CallFailure::Error)?;
+        let line = self.line(deadline).await.map_err(CallFailure::Error)?;
         let _in_flight = self.admit().map_err(CallFailure::Error)?;
-        let Sending { command, args, importing } = sending;
+        let Sending { command, args, tells_server, importing } = sending;
+        let mut args = args.clone();
+        if *tells_server {
+            args.push(Value::Bytes(line.run_id.clone()));
+        }
         let answer = if *importing {
-            ask_importing(&client, command, args.clone(), deadline).await
+            ask_importing(&line.client, command, args, deadline).await
         } else {
-            ask(&client, command, args.clone(), deadline).await
+            ask(&line.client, command, args, deadline).await
         };
         if !matches!(answer, Err(Failure::Timeout | Failure::Full)) {
             self.doubt.store(false, Ordering::Relaxed);
@@ -185,9 +199,9 @@ impl Node {
     }
 
     /// The connection to send over.
-    pub(super) async fn client(&self, deadline: Instant) -> Result<Arc<Client>, ShardError> {
-        if let Some(client) = self.client.load_full() {
-            return Ok(client);
+    pub(super) async fn line(&self, deadline: Instant) -> Result<Arc<Line>, ShardError> {
+        if let Some(line) = self.line.load_full() {
+            return Ok(line);
         }
         let mut state = self.state.subscribe();
         let begun = state.wait_for(|state| *state != NodeState::Starting);
@@ -197,7 +211,7 @@ impl Node {
         {
             return Err(problem.error());
         }
-        self.client
+        self.line
             .load_full()
             .ok_or_else(|| Problem::new(ProblemKind::Away, &self.address, "still connecting").error())
     }
@@ -208,7 +222,7 @@ impl Node {
             () = self.retired.cancelled() => {}
             () = self.keep_on(opener, metrics, changed) => {}
         }
-        self.client.store(None);
+        self.line.store(None);
         let ended = Problem::new(ProblemKind::Away, &self.address, "no longer used");
         self.state.send_replace(NodeState::Down(ended));
     }
@@ -221,7 +235,8 @@ impl Node {
                     let begun = Instant::now();
                     metrics.linked(LinkEvent::Opened);
                     self.doubt.store(false, Ordering::Relaxed);
-                    self.client.store(Some(Arc::new(link.client.clone())));
+                    let line = Line { client: link.client.clone(), run_id: link.run_id.clone() };
+                    self.line.store(Some(Arc::new(line)));
                     self.state.send_replace(NodeState::Up);
                     changed.notify_one();
                     let (event, problem) = self.tend(link, opener.timing).await;
@@ -236,7 +251,7 @@ impl Node {
                     problem
                 }
             };
-            self.client.store(None);
+            self.line.store(None);
             self.state.send_replace(NodeState::Down(problem));
             changed.notify_one();
             // Half of it by chance, so that not all replicas come at the same time.

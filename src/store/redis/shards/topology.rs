@@ -108,21 +108,21 @@ impl Inner {
 
     async fn report(&self, node: &Node) -> Result<Report, String> {
         let deadline = Instant::now() + self.opener.timing.connect;
-        let client = node.client(deadline).await.map_err(|error| error.to_string())?;
+        let line = node.line(deadline).await.map_err(|error| error.to_string())?;
         let failed = |what: &str, failure: Failure| match &failure {
             Failure::Reply(reply) if Reply::read(reply, &node.address) == Reply::Refused => {
                 format!("{}: {what} is not permitted, allow it to the user: {failure}", node.address)
             }
             _ => format!("{}: {what}: {failure}", node.address),
         };
-        let info = ask(&client, "CLUSTER", vec!["INFO".into()], deadline)
+        let info = ask(&line.client, "CLUSTER", vec!["INFO".into()], deadline)
             .await
             .map_err(|failure| failed("CLUSTER INFO", failure))?;
         let info = info.into_string().unwrap_or_default();
         let field = |name: &str| {
             info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
         };
-        let slots = ask(&client, "CLUSTER", vec!["SLOTS".into()], deadline)
+        let slots = ask(&line.client, "CLUSTER", vec!["SLOTS".into()], deadline)
             .await
             .map_err(|failure| failed("CLUSTER SLOTS", failure))?;
         let view = View::read(&slots, &node.address)
