@@ -1,6 +1,6 @@
 //! Whether the store is out: when that begins and ends, for one log line each, however often calls fail between.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::room::policy::Millis;
 
@@ -14,16 +14,22 @@ const CALM_MS: Millis = 5_000;
 #[derive(Debug, Default)]
 pub(super) struct Outage {
     failed_at: AtomicU64,
+    /// A store that has never answered is not out: it is not there yet, which readiness tells.
+    has_answered: AtomicBool,
 }
 
 impl Outage {
     /// A call was not answered; `true` if the outage begins with it.
     pub(super) fn failed(&self, now: Millis) -> bool {
-        self.failed_at.swap(now.max(1), Ordering::Relaxed) == 0
+        let relaxed = Ordering::Relaxed;
+        self.has_answered.load(relaxed) && self.failed_at.swap(now.max(1), relaxed) == 0
     }
 
     /// A call was answered; `true` if an outage ends with it.
     pub(super) fn answered(&self, now: Millis) -> bool {
+        if !self.has_answered.load(Ordering::Relaxed) {
+            self.has_answered.store(true, Ordering::Relaxed);
+        }
         let failed_at = self.failed_at.load(Ordering::Relaxed);
         let calm = failed_at > 0 && now.saturating_sub(failed_at) >= CALM_MS;
         let relaxed = Ordering::Relaxed;
@@ -38,6 +44,7 @@ mod tests {
     #[test]
     fn a_store_that_answers_some_calls_and_not_others_is_one_outage() {
         let outage = Outage::default();
+        assert!(!outage.failed(500), "not there yet");
         assert!(!outage.answered(1_000), "there was none");
         let turns = (0..100).map(|step| (outage.failed(2_000 + step), outage.answered(2_000 + step)));
         assert_eq!(turns.filter(|turn| *turn == (true, false)).count(), 1);
