@@ -10,8 +10,7 @@ local SWEEP = 200
 
 local function read_bucket(history, age)
   if #history < (age + 1) * 8 then return 0, 0 end
-  local calls, busy = struct.unpack('>I4I4', history, age * 8 + 1)
-  return calls, busy
+  return struct.unpack('>I4I4', history, age * 8 + 1)
 end
 
 -- Notes that a line stood from `since` until `now`, and that `calls` were made at the end of it.
@@ -21,13 +20,12 @@ local function note_history(room, since, now, calls)
   local history = rep('\0', steps * 8) .. room.history
   if #history < 8 then history = rep('\0', 8) end
   room.history_at = max(room.history_at, newest)
-  local before, _ = read_bucket(history, 0)
   local until_, changed, age = now, {}, 0
   while age < HISTORY_BUCKETS do
     local start = max(room.history_at - age, 0) * HISTORY_BUCKET
     local made, busy = read_bucket(history, age)
     busy = busy + max(until_ - max(since, start), 0)
-    if age == 0 then made = min(before + calls, 4294967295) end
+    if age == 0 then made = min(made + calls, 4294967295) end
     changed[#changed + 1] = struct.pack('>I4I4', made, busy)
     until_ = min(until_, start)
     age = age + 1

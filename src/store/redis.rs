@@ -96,12 +96,12 @@ impl RedisStore {
         if let Some(cell) = self.rooms.read().get(room) {
             return Ok(cell.clone());
         }
-        let mut rooms = self.rooms.write();
         let cell = Arc::new(Cell::new(self.link.clone(), room.clone()));
         if call.policy.is_none() {
             // A name of which nothing is known yet is kept only once Redis knows the room.
-            return Ok(rooms.get(room).cloned().unwrap_or(cell));
+            return Ok(cell);
         }
+        let mut rooms = self.rooms.write();
         if !rooms.contains_key(room) && rooms.len() >= self.max_rooms {
             return Err(StoreError::TooManyRooms { room: room.clone(), max: self.max_rooms });
         }
