@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anteroom::store::redis::script::Script;
 use anteroom::store::redis::shards::{ShardError, Shards, Unready};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 
 use crate::redis::cluster::Cluster;
@@ -158,28 +158,32 @@ async fn a_replica_says_so_and_is_left_for_the_master() {
     shards.close().await;
 }
 
+/// The name of the next command, an array of strings that may hold any bytes; `None` at the end.
+async fn next_command(read: &mut (impl AsyncBufRead + Unpin)) -> Option<String> {
+    let mut name = None;
+    for _ in 0..length(read).await? {
+        // Its two last bytes are the end of the line.
+        let mut word = vec![0; length(read).await? + 2];
+        read.read_exact(&mut word).await.ok()?;
+        name.get_or_insert_with(|| String::from_utf8_lossy(&word).trim_end().to_uppercase());
+    }
+    name
+}
+
+/// The length that stands on a line after its first character.
+async fn length(read: &mut (impl AsyncBufRead + Unpin)) -> Option<usize> {
+    let mut line = String::new();
+    read.read_line(&mut line).await.ok()?;
+    line.get(1..)?.trim_end().parse().ok()
+}
+
 /// Answers every command of a connection as an old server, or one that is loading, would.
 async fn pretend(listener: TcpListener, info: &'static str) {
     loop {
         let Ok((socket, _)) = listener.accept().await else { return };
         let (read, mut write) = socket.into_split();
-        let mut lines = BufReader::new(read).lines();
-        // A command is an array of strings: its name is on the third line.
-        let mut left = 0;
-        let mut name = String::new();
-        while let Ok(Some(line)) = lines.next_line().await {
-            if let Some(count) = line.strip_prefix('*') {
-                left = count.parse::<usize>().unwrap() * 2;
-                name.clear();
-                continue;
-            }
-            left -= 1;
-            if name.is_empty() && !line.starts_with('$') {
-                name = line.to_uppercase();
-            }
-            if left > 0 {
-                continue;
-            }
+        let mut read = BufReader::new(read);
+        while let Some(name) = next_command(&mut read).await {
             let answer = match name.as_str() {
                 "PING" => "+PONG\r\n".to_owned(),
                 "INFO" => format!("${}\r\n{info}\r\n", info.len()),
