@@ -112,12 +112,6 @@ struct Inner {
     over: CancellationToken,
 }
 
-/// What a call says.
-enum Call<'a> {
-    Script(&'a Script),
-    Command(&'static str),
-}
-
 impl Shards {
     /// Begins to connect, in tasks of its own, and returns at once, also when no server is there. Must be called
     /// within a Tokio runtime. Fails only if TLS is wanted and cannot be set up.
@@ -178,18 +172,13 @@ impl Shards {
         list.push(Value::Null);
         list.push(Value::Integer(i64::try_from(keys.len()).unwrap_or(i64::MAX)));
         list.extend(keys.into_iter().chain(args).map(Value::Bytes));
-        self.counted(tag, Call::Script(script), list).await
-    }
-
-    /// Sends a plain command to the server that holds the slot of `tag`; for tests and tools. What the server
-    /// answers with an error comes as [`ShardError::Script`].
-    pub async fn command(
-        &self,
-        tag: &str,
-        command: &'static str,
-        args: Vec<Bytes>,
-    ) -> Result<Value, ShardError> {
-        self.counted(tag, Call::Command(command), args.into_iter().map(Value::Bytes).collect()).await
+        let answer = self.inner.call(tag, script, list).await;
+        let result = match &answer {
+            Ok(_) => CallResult::Answered,
+            Err(error) => error.result(),
+        };
+        self.inner.metrics.called(result);
+        answer
     }
 
     /// What is counted.
@@ -212,16 +201,6 @@ impl Shards {
         self.inner.over.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
-    }
-
-    async fn counted(&self, tag: &str, call: Call<'_>, args: Vec<Value>) -> Result<Value, ShardError> {
-        let answer = self.inner.call(tag, &call, args).await;
-        let result = match &answer {
-            Ok(_) => CallResult::Answered,
-            Err(error) => error.result(),
-        };
-        self.inner.metrics.called(result);
-        answer
     }
 }
 
@@ -275,26 +254,19 @@ impl Inner {
     async fn call(
         self: &Arc<Self>,
         tag: &str,
-        call: &Call<'_>,
+        script: &Script,
         args: Vec<Value>,
     ) -> Result<Value, ShardError> {
         let deadline = Instant::now() + self.opener.timing.command;
         let slot = slot_of(tag);
         let mut node = self.owner(slot)?;
-        let mut sending =
-            Sending { command: "", args, tells_server: matches!(call, Call::Script(_)), importing: false };
+        let mut sending = Sending { command: "", args, importing: false };
         let (mut with_text, mut hops, mut tries) = (false, 0, 0);
         loop {
-            match call {
-                Call::Command(command) => sending.command = command,
-                Call::Script(script) => {
-                    let (command, body) =
-                        if with_text { ("EVAL", script.text) } else { ("EVALSHA", script.sha.as_str()) };
-                    sending.command = command;
-                    if let Some(first) = sending.args.first_mut() {
-                        *first = body.into();
-                    }
-                }
+            let body = if with_text { script.text } else { script.sha.as_str() };
+            sending.command = if with_text { "EVAL" } else { "EVALSHA" };
+            if let Some(first) = sending.args.first_mut() {
+                *first = body.into();
             }
             let message = match node.call(&sending, deadline).await {
                 Ok(answer) => return Ok(answer),
@@ -340,11 +312,7 @@ impl Inner {
                     return Err(ShardError::Refused { why: format!("{}: {message}", node.address).into() });
                 }
                 Reply::NoScript | Reply::Other => {
-                    let script = match call {
-                        Call::Script(script) => script.name,
-                        Call::Command(command) => command,
-                    };
-                    return Err(ShardError::Script { script, message });
+                    return Err(ShardError::Script { script: script.name, message });
                 }
             }
             // Each try may take two hops: to the old server and on to the new.

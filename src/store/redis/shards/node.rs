@@ -73,9 +73,8 @@ pub(super) struct Line {
 /// What a call sends.
 pub(super) struct Sending {
     pub(super) command: &'static str,
+    /// Without the last one, which is the `run_id` of the server that it goes to.
     pub(super) args: Vec<Value>,
-    /// Whether the `run_id` of the server that it goes to comes last.
-    pub(super) tells_server: bool,
     /// Whether the slot is still on its way to the server.
     pub(super) importing: bool,
 }
@@ -162,11 +161,9 @@ impl Node {
         self.used();
         let line = self.line(deadline).await.map_err(CallFailure::Error)?;
         let _in_flight = self.admit().map_err(CallFailure::Error)?;
-        let Sending { command, args, tells_server, importing } = sending;
+        let Sending { command, args, importing } = sending;
         let mut args = args.clone();
-        if *tells_server {
-            args.push(Value::Bytes(line.run_id.clone()));
-        }
+        args.push(Value::Bytes(line.run_id.clone()));
         let answer = if *importing {
             ask_importing(&line.client, command, args, deadline).await
         } else {
