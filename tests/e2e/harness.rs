@@ -12,7 +12,13 @@ pub(crate) mod sse;
 pub(crate) mod tokens;
 pub(crate) mod visitor;
 
-use std::future::Future;
+#[path = "../support/free_port.rs"]
+mod free_port;
+#[path = "../support/until.rs"]
+mod until;
+
+pub(crate) use self::until::{SOON, until};
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -23,9 +29,6 @@ use self::ports::Ports;
 use self::program::Program;
 use self::tokens::SigningKey;
 use self::visitor::Visitor;
-
-/// How long anything may take that should take a moment, on a busy machine.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// The folder of this package: where `envoy/`, `.tools/` and `artifacts/` are.
 pub(crate) fn root() -> &'static Path {
@@ -53,22 +56,6 @@ pub(crate) fn artifacts(test: &str) -> PathBuf {
     }
     std::fs::create_dir_all(&own).unwrap();
     own
-}
-
-/// Asks again until there is an answer; panics with `what` when `within` has passed.
-pub(crate) async fn until<T, F: Future<Output = Option<T>>>(
-    what: &str,
-    within: Duration,
-    mut ask: impl FnMut() -> F,
-) -> T {
-    let deadline = Instant::now() + within;
-    loop {
-        if let Some(found) = ask().await {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "still not so after {within:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
 }
 
 /// Service, backend and Envoy, wired together. All end with it, also when the test panics; then their logs are shown.

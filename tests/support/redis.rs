@@ -10,7 +10,7 @@
 
 #[path = "redis/cluster.rs"]
 pub(crate) mod cluster;
-#[path = "redis/ports.rs"]
+#[path = "free_port.rs"]
 pub(crate) mod ports;
 #[path = "redis/proxy.rs"]
 pub(crate) mod proxy;
@@ -21,28 +21,9 @@ pub(crate) mod server;
 #[path = "redis/start.rs"]
 pub(crate) mod start;
 
-use std::time::{Duration, Instant};
+#[path = "until.rs"]
+mod until;
 
-/// How long anything may take that should take a moment, on a busy machine.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
-
-/// Asks again until there is an answer; panics with `what` when `within` has passed.
-pub(crate) async fn until<T, F: Future<Output = Option<T>>>(
-    what: &str,
-    within: Duration,
-    mut ask: impl FnMut() -> F,
-) -> T {
-    let deadline = Instant::now() + within;
-    loop {
-        if let Some(found) = ask().await {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "still not so after {within:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// As [`until`], for a condition.
-pub(crate) async fn until_true(what: &str, within: Duration, mut ask: impl FnMut() -> bool) {
-    until(what, within, || std::future::ready(ask().then_some(()))).await;
-}
+// As of the rest, each binary uses a part.
+#[allow(unused_imports)]
+pub(crate) use until::{SOON, until, until_true};

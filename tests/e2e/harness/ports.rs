@@ -1,13 +1,6 @@
 //! Ports for the programs of one scene.
 
-use std::net::TcpListener;
-use std::sync::atomic::{AtomicU16, Ordering};
-
-/// Below what systems hand out to outgoing connections, of which the visitors make thousands: a port that was free a
-/// moment ago would else be taken by one of those before its program binds it.
-const FIRST: u16 = 12_000;
-const COUNT: u16 = 18_000;
-static NEXT: AtomicU16 = AtomicU16::new(0);
+pub(crate) use super::free_port::free;
 
 /// The ports of one scene.
 pub(crate) struct Ports {
@@ -44,17 +37,4 @@ impl Ports {
     pub(crate) fn admin_url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.admin)
     }
-}
-
-/// A port nobody listens on. No two calls in this process give the same, and two processes begin at different ones.
-pub(crate) fn free() -> u16 {
-    let start = u16::try_from(std::process::id() % u32::from(COUNT)).expect("below COUNT");
-    for _ in 0..COUNT {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed) % COUNT;
-        let port = FIRST + (start + step) % COUNT;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-    panic!("no free port between {FIRST} and {}", FIRST + COUNT);
 }

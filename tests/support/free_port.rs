@@ -1,4 +1,10 @@
-//! Ports for servers: below those that systems hand out to outgoing connections, with room for the cluster's bus.
+//! Ports for servers: below those that systems hand out to outgoing connections, of which visitors make thousands (a
+//! port that was free a moment ago would else be taken by one of them), with room for a Redis Cluster's bus.
+
+// Each test binary uses a part of it.
+#![allow(dead_code)]
+// What fails here fails a test.
+#![allow(clippy::unwrap_used)]
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};
