@@ -27,7 +27,7 @@ use crate::telemetry::metrics::label::VerdictLabel;
 use crate::telemetry::trace::{TraceContext, Tracer};
 use limits::LimitsReader;
 use request::Question;
-use response::Html;
+use response::{Html, PASS_HEADER, TICKET_HEADER};
 
 /// Answers Checks.
 pub struct Gate {
@@ -179,6 +179,8 @@ fn shown(question: &Question<'_>, policy: &Policy) -> Shown {
     Shown {
         tickets: tokens(TokenCookie::Ticket),
         passes: tokens(TokenCookie::Pass),
+        ticket_stated: question.header(TICKET_HEADER).is_some(),
+        pass_stated: question.header(PASS_HEADER).is_some(),
         subject: question.subject(None).map(|subject| digest(subject.issuer, subject.name)),
     }
 }
