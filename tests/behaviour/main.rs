@@ -5,6 +5,8 @@
 
 mod api;
 mod checkpoint;
+mod contract;
+mod cors;
 mod crowd;
 mod gate;
 mod grpc;
