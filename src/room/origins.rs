@@ -272,7 +272,7 @@ mod tests {
             assert_eq!(canonical(bad), None, "{bad:?}");
         }
         assert_eq!(canonical(&format!("https://{}.b", "a".repeat(64))), None);
-        assert_eq!(canonical(&format!("https://{}", ["a".repeat(50)].repeat(6).join("."))), None);
+        assert_eq!(canonical(&format!("https://{}", "a23456789.".repeat(26) + "b")), None);
         let many =
             |count: usize| (0..count).map(|at| format!("https://a{at}.b")).collect::<Vec<_>>().join(",");
         assert!(canonical(&many(MAX_ORIGINS)).is_some() && canonical(&many(MAX_ORIGINS + 1)).is_none());
