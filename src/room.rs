@@ -7,6 +7,7 @@ pub mod decision;
 pub mod eta;
 pub mod line;
 pub mod name;
+pub mod origins;
 pub mod pass;
 pub mod policy;
 pub mod rank;

@@ -1,6 +1,7 @@
 //! The client HTTP API under `/anteroom/v1/`.
 
 mod body;
+mod cross_origin;
 mod problem;
 
 use axum::body::Body;
@@ -8,7 +9,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, COOKIE, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
@@ -34,14 +35,19 @@ pub fn router(desk: Desk) -> Router {
         .route("/leave", post(leave))
         .route("/away", post(away))
         .route("/ticket", delete(leave_line))
-        .route("/pass", delete(leave_room));
+        .route("/pass", delete(leave_room))
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(desk.clone(), cross_origin::guard));
+    let public = Router::new()
+        .route("/anteroom/v1/jwks.json", get(jwks))
+        .route("/anteroom/v1/openapi.json", get(openapi))
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn(cross_origin::public));
     Router::new()
         .nest("/anteroom/v1/rooms/{room}", room)
-        .route("/anteroom/v1/jwks.json", get(jwks))
-        .fallback(|| async { problem(StatusCode::NOT_FOUND, "there is nothing at this path") })
-        .method_not_allowed_fallback(|method: Method| async move {
-            problem(StatusCode::METHOD_NOT_ALLOWED, &format!("{method} is not what this path takes"))
-        })
+        .merge(public)
+        .fallback(nothing_here)
         .layer(from_fn(never_cached))
         .with_state(desk)
 }
@@ -50,6 +56,14 @@ async fn never_cached(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
+}
+
+async fn nothing_here() -> Response {
+    problem(StatusCode::NOT_FOUND, "there is nothing at this path")
+}
+
+async fn wrong_method(method: Method) -> Response {
+    problem(StatusCode::METHOD_NOT_ALLOWED, &format!("{method} is not what this path takes"))
 }
 
 /// The room's name in the path; a rejection is a name that is not even text.
@@ -121,18 +135,28 @@ async fn jwks(desk: State<Desk>) -> Response {
     Json(desk.rooms.keys().published()).into_response()
 }
 
+/// This API, described. Clients may keep it for a while: it changes with the program only.
+async fn openapi() -> Response {
+    let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "public, max-age=300")];
+    (headers, include_str!("http/openapi.json")).into_response()
+}
+
 impl Desk {
+    async fn room_in(&self, name: Name) -> Result<Arc<Room>, Problem> {
+        let name = name.ok().and_then(|name| RoomName::parse(&name)).ok_or(Problem::BadName)?;
+        Ok(self.rooms.room_named(&name).await.map_err(VisitError::Store)?)
+    }
+
     /// The room that is meant, and what the visitor shows for it.
     async fn visitor(&self, name: Name, headers: &HeaderMap) -> Result<(Arc<Room>, Shown), Problem> {
-        let name = name.ok().and_then(|name| RoomName::parse(&name)).ok_or(Problem::BadName)?;
+        let room = self.room_in(name).await?;
         let shown = Shown {
-            tickets: tokens(headers, TokenCookie::Ticket, &name),
-            passes: tokens(headers, TokenCookie::Pass, &name),
+            tickets: tokens(headers, TokenCookie::Ticket, room.name()),
+            passes: tokens(headers, TokenCookie::Pass, room.name()),
             ticket_stated: by_header(headers, TokenCookie::Ticket).is_some(),
             pass_stated: by_header(headers, TokenCookie::Pass).is_some(),
             subject: None,
         };
-        let room = self.rooms.room_named(&name).await.map_err(VisitError::Store)?;
         Ok((room, shown))
     }
 

@@ -6,6 +6,8 @@
 mod api;
 mod away;
 mod checkpoint;
+mod contract;
+mod cors;
 mod crowd;
 mod gate;
 mod grpc;
