@@ -27,7 +27,7 @@ use crate::telemetry::metrics::label::VerdictLabel;
 use crate::telemetry::trace::{TraceContext, Tracer};
 use limits::LimitsReader;
 use request::Question;
-use response::Html;
+use response::{Html, PASS_HEADER, TICKET_HEADER};
 
 /// Answers Checks.
 pub struct Gate {
@@ -68,8 +68,8 @@ impl Gate {
         Self { rooms, limits, cookies, page, tracer, budget, in_flight, mistakes: OncePer::new() }
     }
 
-    /// What the request comes to, and the room it was meant for.
-    async fn answer(&self, question: &Question<'_>) -> (Verdict, Option<RoomName>) {
+    /// What the request comes to, and the limits of the room it was meant for.
+    async fn answer(&self, question: &Question<'_>) -> (Verdict, Option<Arc<Policy>>) {
         let Ok(_permit) = self.in_flight.try_acquire() else {
             self.rooms.metrics().check_shed();
             let message = "too many Checks are in flight; try again".to_owned();
@@ -96,9 +96,8 @@ impl Gate {
                 "a Check could not be answered"
             );
         }
-        let room = policy.room.clone();
-        self.rooms.metrics().room(&room).checked(VerdictLabel::from(&verdict));
-        (verdict, Some(room))
+        self.rooms.metrics().room(&policy.room).checked(VerdictLabel::from(&verdict));
+        (verdict, Some(policy))
     }
 
     /// A configuration that cannot be understood: said once in the log, counted always.
@@ -140,23 +139,25 @@ impl Authorization for Gate {
         let question = Question::of(request.get_ref());
         let trace = question.traceparent().and_then(TraceContext::parse);
         let span = trace.as_ref().and_then(|trace| self.tracer.check_span(trace, begun_at));
-        let (verdict, room) = if question.is_http() {
+        let (verdict, policy) = if question.is_http() {
             self.answer(&question).await
         } else {
             let message = "the CheckRequest has no attributes.request.http: ask about HTTP requests";
             (Verdict::Error { message: message.to_owned() }, None)
         };
-        let response =
-            response::render(&verdict, &question, &self.cookies, &|view| self.html(&question, view));
+        let origins = policy.as_ref().map(|policy| &policy.allow_origins);
+        let html = |view: View<'_>| self.html(&question, view);
+        let response = response::render(&verdict, &question, origins, &self.cookies, &html);
+        let room = policy.as_ref().map(|policy| &policy.room);
         let label = VerdictLabel::from(&verdict);
         self.rooms.metrics().check_took(label, begun.elapsed());
         if let Some(span) = span {
-            span.finish(room.as_ref(), label, position(&verdict));
+            span.finish(room, label, position(&verdict));
         }
         tracing::debug!(
             request = question.request_id(),
             trace = trace.as_ref().map(|trace| tracing::field::display(trace.trace_id())),
-            room = room.as_ref().map(RoomName::as_str),
+            room = room.map(RoomName::as_str),
             verdict = ?label,
             "checked"
         );
@@ -179,6 +180,8 @@ fn shown(question: &Question<'_>, policy: &Policy) -> Shown {
     Shown {
         tickets: tokens(TokenCookie::Ticket),
         passes: tokens(TokenCookie::Pass),
+        ticket_stated: question.header(TICKET_HEADER).is_some(),
+        pass_stated: question.header(PASS_HEADER).is_some(),
         subject: question.subject(None).map(|subject| digest(subject.issuer, subject.name)),
     }
 }

@@ -9,6 +9,7 @@ pub mod authz;
 pub mod clock;
 pub mod config;
 pub mod cookie;
+pub mod cors;
 pub mod drain;
 pub mod listen;
 pub mod page;

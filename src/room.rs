@@ -1,11 +1,13 @@
 //! The rules: what a room is and does. No async, no I/O, no clock: time comes in as an argument.
 
 pub mod admission;
+pub mod away;
 pub mod bits;
 pub mod decision;
 pub mod eta;
 pub mod line;
 pub mod name;
+pub mod origins;
 pub mod pass;
 pub mod policy;
 pub mod rank;

@@ -25,7 +25,7 @@ use prost_types::MethodDescriptorProto;
 fn answered(verdict: &Verdict, request: &ours::CheckRequest) -> ours::CheckResponse {
     let cookies = CookiePolicy { secure: true, domain: None };
     let page = |_: View<'_>| Html { body: "<p>".into(), content_security_policy: "none".into() };
-    render(verdict, &Question::of(request), &cookies, &page)
+    render(verdict, &Question::of(request), None, &cookies, &page)
 }
 
 /// Asks everything there is to ask; the answers do not matter, that there are some does.

@@ -18,6 +18,7 @@ use crate::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use crate::pb::envoy::service::auth::v3::{CheckResponse, OkHttpResponse};
 use crate::pb::google::rpc::Status;
 use crate::room::decision::{Admission, Verdict};
+use crate::room::origins::Origins;
 
 /// Request header for the backend: the room.
 pub const ROOM_HEADER: &str = "x-anteroom-room";
@@ -43,10 +44,11 @@ pub struct Html {
     pub content_security_policy: String,
 }
 
-/// Renders a verdict on a question. `page` is called at most once, for a browser that has to wait.
+/// Renders a verdict on a question. `origins` are those whose scripts may read a denial; `page` is called at most once, for a browser that has to wait.
 pub fn render(
     verdict: &Verdict,
     question: &Question<'_>,
+    origins: Option<&Origins>,
     cookies: &CookiePolicy,
     page: &dyn Fn(View<'_>) -> Html,
 ) -> CheckResponse {
@@ -55,12 +57,19 @@ pub fn render(
         Verdict::Bypass(_) => {
             ok(OkHttpResponse { headers_to_remove: foreign_headers(question, &[]), ..Default::default() })
         }
-        Verdict::Wait(wait) => Denial::wait(wait, question, cookies, page).into_response(),
-        Verdict::Hold { room, status, retry_after } => {
-            Denial::hold(room, *status, *retry_after, question, page).into_response()
+        Verdict::Wait(wait) => {
+            Denial::wait(wait, question, cookies, page).readable_by(origins, question).into_response()
         }
-        Verdict::Refuse { room, reason } => Denial::refuse(room, *reason, question).into_response(),
-        Verdict::Error { message } => Denial::error(message, question).into_error_response(),
+        Verdict::Hold { room, status, retry_after } => {
+            let denial = Denial::hold(room, *status, *retry_after, question, page);
+            denial.readable_by(origins, question).into_response()
+        }
+        Verdict::Refuse { room, reason } => {
+            Denial::refuse(room, *reason, question).readable_by(origins, question).into_response()
+        }
+        Verdict::Error { message } => {
+            Denial::error(message, question).readable_by(origins, question).into_error_response()
+        }
     };
     response.dynamic_metadata = Some(metadata::of(verdict));
     response
@@ -109,10 +118,11 @@ fn foreign_headers(question: &Question<'_>, kept: &[&str]) -> Vec<String> {
     names
 }
 
-/// Whether tokens must also come as headers. A gRPC client keeps no cookies; a browser does, and its scripts should
-/// not see tokens.
+/// Whether tokens must also come as headers. A gRPC client keeps no cookies, nor does whoever shows a token by header;
+/// a browser does, and its scripts should not see tokens that they do not have.
 fn has_no_cookies(question: &Question<'_>) -> bool {
-    question.grpc() == Grpc::Native && !question.is_grpc_from_browser()
+    let shows_header = || [PASS_HEADER, TICKET_HEADER].iter().any(|name| question.header(name).is_some());
+    question.grpc() == Grpc::Native && !question.is_grpc_from_browser() || shows_header()
 }
 
 /// A header that replaces whatever is there.

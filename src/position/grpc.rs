@@ -139,9 +139,12 @@ fn shown<T>(request: &Request<T>, ticket: &str, pass: &str) -> Shown {
         let given = Some(field).filter(|field| !field.is_empty());
         given.into_iter().chain(by_metadata).map(str::to_owned).collect()
     };
+    // All are stated; there are no cookies.
     Shown {
         tickets: tokens(ticket, TokenCookie::Ticket),
         passes: tokens(pass, TokenCookie::Pass),
+        ticket_stated: true,
+        pass_stated: true,
         subject: None,
     }
 }

@@ -1,25 +1,28 @@
 //! The client HTTP API under `/anteroom/v1/`.
 
+mod body;
+mod cross_origin;
+mod problem;
+
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, COOKIE, RETRY_AFTER, SET_COOKIE};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, COOKIE, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
-use serde_json::json;
 use std::sync::Arc;
 
+use self::problem::{Problem, problem};
 use super::watching::Watching;
 use super::{Desk, sse};
 use crate::cookie::TokenCookie;
 use crate::room::name::RoomName;
-use crate::room::standing::{Standing, Status, Told};
+use crate::room::standing::{Status, Told};
 use crate::rooms::Room;
 use crate::rooms::visit::{Answer, Issued, Shown, VisitError};
-use crate::store::StoreError;
 use crate::telemetry::metrics::label::StreamKind;
 
 /// The API's routes.
@@ -29,15 +32,22 @@ pub fn router(desk: Desk) -> Router {
         .route("/position", get(position))
         .route("/stream", get(stream))
         .route("/enter", post(enter))
+        .route("/leave", post(leave))
+        .route("/away", post(away))
         .route("/ticket", delete(leave_line))
-        .route("/pass", delete(leave_room));
+        .route("/pass", delete(leave_room))
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(desk.clone(), cross_origin::guard));
+    let public = Router::new()
+        .route("/anteroom/v1/jwks.json", get(jwks))
+        .route("/anteroom/v1/openapi.json", get(openapi))
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn(cross_origin::public));
     Router::new()
         .nest("/anteroom/v1/rooms/{room}", room)
-        .route("/anteroom/v1/jwks.json", get(jwks))
-        .fallback(|| async { problem(StatusCode::NOT_FOUND, "there is nothing at this path") })
-        .method_not_allowed_fallback(|method: Method| async move {
-            problem(StatusCode::METHOD_NOT_ALLOWED, &format!("{method} is not what this path takes"))
-        })
+        .merge(public)
+        .fallback(nothing_here)
         .layer(from_fn(never_cached))
         .with_state(desk)
 }
@@ -46,6 +56,14 @@ async fn never_cached(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
+}
+
+async fn nothing_here() -> Response {
+    problem(StatusCode::NOT_FOUND, "there is nothing at this path")
+}
+
+async fn wrong_method(method: Method) -> Response {
+    problem(StatusCode::METHOD_NOT_ALLOWED, &format!("{method} is not what this path takes"))
 }
 
 /// The room's name in the path; a rejection is a name that is not even text.
@@ -92,20 +110,74 @@ async fn leave_room(desk: State<Desk>, room: Name, headers: HeaderMap) -> Result
     Ok(desk.cleared(TokenCookie::Pass, &room))
 }
 
+/// Both at once, and by a body too: for a page that goes away.
+async fn leave(desk: State<Desk>, room: Name, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+    let (room, shown) = desk.visitor_by_body(room, &headers, body).await?;
+    let left_line = desk.rooms.leave_line(&room, &shown).await?;
+    let left_room = desk.rooms.leave_room(&room, &shown).await?;
+    if !left_line && !left_room {
+        return Err(VisitError::NoToken.into());
+    }
+    let mut response = desk.cleared(TokenCookie::Ticket, &room);
+    append_cookie(&mut response, &TokenCookie::Pass.clear(room.name(), &desk.cookies));
+    Ok(response)
+}
+
+/// The ticket is kept: the page may come back with it.
+async fn away(desk: State<Desk>, room: Name, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+    let (room, shown) = desk.visitor_by_body(room, &headers, body).await?;
+    if !desk.rooms.away(&room, &shown).await? {
+        return Err(VisitError::NoToken.into());
+    }
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
 async fn jwks(desk: State<Desk>) -> Response {
     Json(desk.rooms.keys().published()).into_response()
 }
 
+/// This API, described. Clients may keep it for a while: it changes with the program only.
+async fn openapi() -> Response {
+    let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "public, max-age=300")];
+    (headers, include_str!("http/openapi.json")).into_response()
+}
+
 impl Desk {
+    async fn room_in(&self, name: Name) -> Result<Arc<Room>, Problem> {
+        let name = name.ok().and_then(|name| RoomName::parse(&name)).ok_or(Problem::BadName)?;
+        Ok(self.rooms.room_named(&name).await.map_err(VisitError::Store)?)
+    }
+
     /// The room that is meant, and what the visitor shows for it.
     async fn visitor(&self, name: Name, headers: &HeaderMap) -> Result<(Arc<Room>, Shown), Problem> {
-        let name = name.ok().and_then(|name| RoomName::parse(&name)).ok_or(Problem::BadName)?;
+        let room = self.room_in(name).await?;
         let shown = Shown {
-            tickets: tokens(headers, TokenCookie::Ticket, &name),
-            passes: tokens(headers, TokenCookie::Pass, &name),
+            tickets: tokens(headers, TokenCookie::Ticket, room.name()),
+            passes: tokens(headers, TokenCookie::Pass, room.name()),
+            ticket_stated: by_header(headers, TokenCookie::Ticket).is_some(),
+            pass_stated: by_header(headers, TokenCookie::Pass).is_some(),
             subject: None,
         };
-        let room = self.rooms.room_named(&name).await.map_err(VisitError::Store)?;
+        Ok((room, shown))
+    }
+
+    /// The same, with the tokens of the body after those of the headers and before those of the cookies.
+    async fn visitor_by_body(
+        &self,
+        name: Name,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<(Arc<Room>, Shown), Problem> {
+        let (room, mut shown) = self.visitor(name, headers).await?;
+        let body::Tokens { ticket, pass } = body::tokens(headers, body).await?;
+        if let Some(ticket) = ticket {
+            shown.tickets.insert(usize::from(shown.ticket_stated), ticket);
+            shown.ticket_stated = true;
+        }
+        if let Some(pass) = pass {
+            shown.passes.insert(usize::from(shown.pass_stated), pass);
+            shown.pass_stated = true;
+        }
         Ok((room, shown))
     }
 
@@ -147,59 +219,9 @@ fn append_cookie(response: &mut Response, cookie: &str) {
 
 /// The tokens of a kind that a request shows.
 fn tokens(headers: &HeaderMap, cookie: TokenCookie, room: &RoomName) -> Vec<String> {
-    let by_header = headers.get(cookie.header()).and_then(|value| value.to_str().ok());
-    cookie.shown(room, by_header, headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes))
+    cookie.shown(room, by_header(headers, cookie), headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes))
 }
 
-/// Why a request gets no answer, as an RFC 9457 problem document.
-enum Problem {
-    BadName,
-    Visit(VisitError),
-}
-
-impl From<VisitError> for Problem {
-    fn from(error: VisitError) -> Self {
-        Self::Visit(error)
-    }
-}
-
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let error = match self {
-            Self::BadName => {
-                return problem(StatusCode::BAD_REQUEST, &format!("a room name is {}", RoomName::RULE));
-            }
-            Self::Visit(error) => error,
-        };
-        let (status, standing): (_, Option<&Standing>) = match &error {
-            VisitError::NoToken | VisitError::NoSubject => (StatusCode::UNAUTHORIZED, None),
-            VisitError::NotCalled(standing) => (StatusCode::FORBIDDEN, Some(standing)),
-            VisitError::Gone(standing) => (StatusCode::GONE, Some(standing)),
-            VisitError::Store(StoreError::NoRoom(_)) => (StatusCode::NOT_FOUND, None),
-            VisitError::TooManyStreams | VisitError::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, None),
-            VisitError::Signing(_) => (StatusCode::INTERNAL_SERVER_ERROR, None),
-        };
-        let mut body = document(status, &error.told());
-        if let Some(standing) = standing {
-            body["standing"] = json!(standing);
-        }
-        let mut response = answer(status, &body);
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
-        }
-        response
-    }
-}
-
-fn problem(status: StatusCode, detail: &str) -> Response {
-    answer(status, &document(status, detail))
-}
-
-fn document(status: StatusCode, detail: &str) -> serde_json::Value {
-    let title = status.canonical_reason().unwrap_or("Error");
-    json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail})
-}
-
-fn answer(status: StatusCode, body: &serde_json::Value) -> Response {
-    (status, [(CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+fn by_header(headers: &HeaderMap, cookie: TokenCookie) -> Option<&str> {
+    headers.get(cookie.header()).and_then(|value| value.to_str().ok())
 }

@@ -5,6 +5,7 @@
 use std::fmt;
 
 use super::name::RoomName;
+use super::origins::Origins;
 use super::rate::Rate;
 
 /// Milliseconds: the unit of time in the rules.
@@ -89,6 +90,10 @@ pub struct Policy {
     pub mode: Mode,
     /// What a place belongs to.
     pub identity: Identity,
+    /// The web origins whose scripts may read answers (none). Not written where there is none: older versions wrote
+    /// policies without it, and the two must be the same text.
+    #[serde(default, skip_serializing_if = "Origins::is_empty")]
+    pub allow_origins: Origins,
 }
 
 /// One thing wrong with a policy or setting: where, what, and what would be right.
@@ -109,7 +114,7 @@ impl fmt::Display for Mistake {
 }
 
 /// Every key of a policy, in the order of the documentation.
-pub const KEYS: [&str; 12] = [
+pub const KEYS: [&str; 13] = [
     "room",
     "capacity",
     "rate",
@@ -122,6 +127,7 @@ pub const KEYS: [&str; 12] = [
     "waiting_status",
     "mode",
     "identity",
+    "allow_origins",
 ];
 
 impl Policy {
@@ -140,6 +146,7 @@ impl Policy {
             waiting_status: 429,
             mode: Mode::Enforce,
             identity: Identity::Ticket,
+            allow_origins: Origins::default(),
         }
     }
 
@@ -239,6 +246,11 @@ impl Reader {
                 let choices = [("ticket", Identity::Ticket), ("subject", Identity::Subject)];
                 (set(&mut policy.identity, choice(value, &choices)), "write ticket or subject")
             }
+            "allow_origins" => (
+                set(&mut policy.allow_origins, Origins::parse(value)),
+                "write at most 16 origins like https://app.example.com, http://localhost:3000 or \
+                 https://*.example.com, separated by commas, or *",
+            ),
             _ => return self.mistakes.push(unknown_key(key, &KEYS)),
         };
         if !understood {

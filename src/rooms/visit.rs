@@ -19,6 +19,10 @@ pub struct Shown {
     pub tickets: Vec<String>,
     /// Passes, as they came.
     pub passes: Vec<String>,
+    /// The first ticket was stated, by header, field or body: if it holds, no cookie beside it counts.
+    pub ticket_stated: bool,
+    /// The same of the first pass.
+    pub pass_stated: bool,
     /// Who they are, if somebody trusted says so.
     pub subject: Option<Subject>,
 }
@@ -155,28 +159,23 @@ impl Rooms {
         }
     }
 
-    /// Gives up the place of every ticket shown; nothing to give up is no error. Whether a ticket held.
+    /// Gives up the place of the ticket stated, else of every ticket shown; nothing to give up is no error. Whether a
+    /// ticket held.
     pub async fn leave_line(&self, room: &Arc<Room>, shown: &Shown) -> Result<bool, VisitError> {
-        let mut any = false;
-        for token in &shown.tickets {
-            if let Some((held, _)) = self.verify(Kind::Ticket, &room.name, [token.as_str()]) {
-                any = true;
-                self.leave(room, held.place(), None).await?;
-            }
+        let held = self.each_held(Kind::Ticket, room, &shown.tickets, shown.ticket_stated);
+        for ticket in &held {
+            self.leave(room, ticket.place(), None).await?;
         }
-        Ok(any)
+        Ok(!held.is_empty())
     }
 
-    /// Ends the session of every pass shown; nothing to end is no error. Whether a pass held.
+    /// Ends the session of the pass stated, else of every pass shown; nothing to end is no error. Whether a pass held.
     pub async fn leave_room(&self, room: &Arc<Room>, shown: &Shown) -> Result<bool, VisitError> {
-        let mut any = false;
-        for token in &shown.passes {
-            if let Some((pass, _)) = self.verify(Kind::Pass, &room.name, [token.as_str()]) {
-                any = true;
-                self.leave(room, pass.place(), Some(pass.ends_at())).await?;
-            }
+        let held = self.each_held(Kind::Pass, room, &shown.passes, shown.pass_stated);
+        for pass in &held {
+            self.leave(room, pass.place(), Some(pass.ends_at())).await?;
         }
-        Ok(any)
+        Ok(!held.is_empty())
     }
 
     /// A snapshot of the room, fetched if there is none yet.
@@ -191,10 +190,8 @@ impl Rooms {
     /// The best of the tickets shown that hold: a browser may send an old one along, from before the cookie's domain
     /// was changed or tossed in by a neighbour, and it must not hide the one whose place is still there.
     pub(super) fn held(&self, room: &Room, snapshot: Option<&Snapshot>, shown: &Shown) -> Option<Claims> {
-        let tickets = shown.tickets.iter().filter_map(|token| {
-            self.verify(Kind::Ticket, &room.name, [token.as_str()]).map(|(claims, _)| claims)
-        });
-        let tickets = tickets.inspect(|ticket| {
+        let tickets = self.each_held(Kind::Ticket, room, &shown.tickets, shown.ticket_stated);
+        let tickets = tickets.into_iter().inspect(|ticket| {
             // Another replica gave the number since our last tick: its visitor brings along what they were told.
             if let Some(position) =
                 ticket.position.filter(|_| snapshot.is_some_and(|s| s.is_before(ticket.place())))
@@ -240,6 +237,8 @@ impl Rooms {
         let outcome = match room.know(&snapshot, place) {
             Known::Waiting(position) => Outcome::Waiting(place, position),
             Known::Called if only_look => {
+                // They are there, should another of their tabs have gone away.
+                room.hear(place);
                 return Ok(Some(Answer::told(place, snapshot.not_waiting(place, Status::Called))));
             }
             _ => self.present(room, place).await?,

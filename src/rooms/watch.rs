@@ -41,6 +41,11 @@ impl Bell {
 }
 
 impl Watchers {
+    /// Whether somebody watches this place.
+    pub(super) fn has(&self, place: Place) -> bool {
+        self.by_place.lock().range((place, 0)..=(place, u64::MAX)).next().is_some()
+    }
+
     /// Wakes everybody in front of the heads: they were called, or are gone.
     pub(super) fn wake(&self, snapshot: &Snapshot) {
         let by_place = self.by_place.lock();
@@ -90,7 +95,10 @@ impl Rooms {
                 room.hear(place);
                 Some(snapshot.waiting_at(place, position))
             }
-            Known::Called => Some(snapshot.not_waiting(place, Status::Called)),
+            Known::Called => {
+                room.hear(place);
+                Some(snapshot.not_waiting(place, Status::Called))
+            }
             Known::Gone | Known::Unknown => None,
         }
     }

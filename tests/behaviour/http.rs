@@ -1,93 +1,17 @@
 //! The client HTTP API, call by call: status, body, cookies, and what odd requests get.
 
-use anteroom::position::http::router;
 use anteroom::room::standing::Status;
 use anteroom::room::token::{Claims, Kind};
-use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderMap, Request, StatusCode};
+use axum::http::Request;
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tower::ServiceExt as _;
 
+use crate::api::Api;
 use crate::policies::name;
 use crate::probe::Mood;
 use crate::world::{World, ring};
-
-/// The API over a world.
-struct Api {
-    world: World,
-    router: Router,
-}
-
-/// An answer, read whole.
-struct Answered {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: String,
-}
-
-impl Api {
-    fn open(words: &str) -> Self {
-        let world = World::new();
-        world.room(words);
-        Self { router: router(world.desk()), world }
-    }
-
-    async fn send(&self, call: &str, headers: &[(&str, &str)]) -> Answered {
-        let (method, path) = call.split_once(' ').unwrap();
-        let mut request = Request::builder().method(method).uri(path);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let response = self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        let body = String::from_utf8(body.to_vec()).unwrap();
-        Answered { status: parts.status, headers: parts.headers, body }
-    }
-
-    /// A call on the room `shop`, like `POST join`.
-    async fn shop(&self, call: &str, headers: &[(&str, &str)]) -> Answered {
-        let (method, path) = call.split_once(' ').unwrap();
-        self.send(&format!("{method} /anteroom/v1/rooms/shop/{path}"), headers).await
-    }
-}
-
-impl Answered {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
-    }
-
-    fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
-    }
-
-    fn cookies(&self) -> Vec<&str> {
-        self.headers.get_all("set-cookie").iter().map(|cookie| cookie.to_str().unwrap()).collect()
-    }
-
-    fn token(&self, kind: &str) -> String {
-        self.json()[kind].as_str().unwrap_or_else(|| panic!("no {kind} in {}", self.body)).to_owned()
-    }
-
-    fn is(&self, status: u16) -> &Self {
-        assert_eq!(self.status, status, "{}", self.body);
-        assert_eq!(self.header("cache-control"), "no-store");
-        self
-    }
-
-    /// An RFC 9457 problem document of this status.
-    fn is_problem(&self, status: u16) -> &Self {
-        self.is(status);
-        assert_eq!(self.header("content-type"), "application/problem+json");
-        let body = self.json();
-        assert_eq!((&body["type"], &body["status"]), (&"about:blank".into(), &status.into()));
-        assert!(body["title"].as_str().is_some_and(|title| !title.is_empty()), "{body}");
-        assert!(body["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{body}");
-        self
-    }
-}
 
 #[tokio::test(start_paused = true)]
 async fn the_whole_way_of_two_visitors() {
@@ -326,7 +250,7 @@ async fn a_stream_is_server_sent_events_to_the_last_word() {
 async fn what_is_full_or_out_gets_503_and_says_nothing_of_the_inside() {
     let world = World::with(|options| options.max_streams = 0);
     world.room("capacity=0");
-    let api = Api { router: router(world.desk()), world };
+    let api = Api::over(world);
     let ticket = api.shop("POST join", &[]).await.token("ticket");
     let refused = api.shop("GET stream", &[("x-anteroom-ticket", &ticket)]).await;
     assert_eq!(refused.is_problem(503).header("retry-after"), "5");

@@ -3,11 +3,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A failed unwrap is a failed test, in its subroutines too.
 
+mod api;
+mod away;
 mod checkpoint;
+mod contract;
+mod cors;
 mod crowd;
 mod gate;
 mod grpc;
 mod http;
+mod leave;
 mod memory;
 mod outage;
 mod over_redis;

@@ -7,6 +7,7 @@ use tonic::Code;
 use super::{Html, TICKET_HEADER, has_no_cookies, set, set_cookie};
 use crate::authz::request::{Grpc, Question};
 use crate::cookie::{CookiePolicy, TokenCookie};
+use crate::cors;
 use crate::page::View;
 use crate::pb::envoy::config::core::v3::HeaderValueOption;
 use crate::pb::envoy::service::auth::v3::check_response::HttpResponse;
@@ -15,10 +16,11 @@ use crate::pb::envoy::r#type::v3::HttpStatus;
 use crate::pb::google::rpc::Status;
 use crate::room::decision::{Refusal, Wait};
 use crate::room::name::RoomName;
+use crate::room::origins::Origins;
 use crate::room::standing::{Status as StandingStatus, Told};
 
 /// The request headers that a denial's form depends on.
-const VARY: &str = "accept, accept-language, content-type, cookie";
+const VARY: &str = "accept, accept-language, content-type, cookie, origin";
 
 /// When to come back after a refusal because the store is out, in seconds.
 const OUTAGE_RETRY_AFTER: u32 = 10;
@@ -114,6 +116,18 @@ impl Denial {
         let mut denial = Self::new(503, Code::Unavailable, message.to_owned(), question);
         denial.problem(question, "The waiting room cannot answer", None);
         denial
+    }
+
+    /// Lets the scripts of origins that the policy allows read it. `vary` names the origin in any case: what other
+    /// origins get has no such headers.
+    pub(super) fn readable_by(mut self, origins: Option<&Origins>, question: &Question<'_>) -> Self {
+        let origin = question.header("origin");
+        if let Some(grant) = origins.zip(origin).and_then(|(origins, origin)| origins.grant(origin)) {
+            for (name, value) in cors::of_answer(grant) {
+                self.header(name, value);
+            }
+        }
+        self
     }
 
     /// Envoy's denial.

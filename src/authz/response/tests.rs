@@ -27,7 +27,8 @@ fn asked(method: &str, headers: &[(&str, &str)]) -> CheckRequest {
 fn answer(verdict: &Verdict, method: &str, headers: &[(&str, &str)]) -> CheckResponse {
     let cookies = CookiePolicy { secure: true, domain: None };
     let request = asked(method, headers);
-    render(verdict, &Question::of(&request), &cookies, &|waiting| {
+    let origins = Origins::parse("https://app.example.com");
+    render(verdict, &Question::of(&request), origins.as_ref(), &cookies, &|waiting| {
         let body = match waiting {
             View::Standing(standing) => format!("page {}", standing.position),
             View::Hold { room, retry_after } => format!("hold {room} {retry_after}"),
@@ -282,10 +283,49 @@ fn the_page_is_rendered_only_when_it_is_shown() {
     let cookies = CookiePolicy { secure: true, domain: None };
     for headers in [&[][..], &[GRPC], &[BROWSER]] {
         let request = asked("GET", headers);
-        render(&waiting(), &Question::of(&request), &cookies, &|_| {
+        render(&waiting(), &Question::of(&request), None, &cookies, &|_| {
             rendered.set(rendered.get() + 1);
             Html { body: String::new(), content_security_policy: String::new() }
         });
     }
     assert_eq!(rendered.get(), 1);
+}
+
+#[test]
+fn denials_can_be_read_by_the_origins_that_are_allowed() {
+    let error = Verdict::Error { message: "out of order".into() };
+    let outage = Verdict::Refuse { room: room(), reason: Refusal::Outage };
+    let hold = Verdict::Hold { room: room(), status: 429, retry_after: 7 };
+    for verdict in [waiting(), hold, outage, error] {
+        let headers = |origin| match answer(&verdict, "GET", &[("origin", origin)]).http_response {
+            Some(HttpResponse::DeniedResponse(denied) | HttpResponse::ErrorResponse(denied)) => {
+                denied.headers
+            }
+            other => panic!("{other:?}"),
+        };
+        let read = headers("https://app.example.com");
+        assert_eq!(values(&read, "access-control-allow-origin"), ["https://app.example.com"]);
+        assert_eq!(values(&read, "access-control-allow-credentials"), ["true"]);
+        assert!(values(&read, "access-control-expose-headers")[0].contains("retry-after"));
+        let overwrite = i32::from(HeaderAppendAction::OverwriteIfExistsOrAdd);
+        assert!(
+            read.iter()
+                .filter(|h| h.header.as_ref().unwrap().key.starts_with("access-"))
+                .all(|h| h.append_action == overwrite)
+        );
+        for headers in [read, headers("https://evil.example.com")] {
+            assert!(values(&headers, "vary")[0].ends_with("origin"));
+            let named = values(&headers, "access-control-allow-origin").contains(&"https://evil.example.com");
+            assert!(!named, "{headers:?}");
+        }
+    }
+}
+
+#[test]
+fn whoever_shows_a_token_by_header_gets_the_new_one_so() {
+    for (shown, told) in [("x-anteroom-pass", 1), ("x-anteroom-ticket", 1), ("cookie", 0)] {
+        let response = answer(&admitted(true), "GET", &[(shown, "a=b")]);
+        let headers = &allowed(&response).response_headers_to_add;
+        assert_eq!(values(headers, "x-anteroom-pass").len(), told, "{shown}");
+    }
 }

@@ -73,3 +73,29 @@ fn patience_shorter_than_polls_can_serve_is_refused() {
     assert!(Policy::parse([("room", "r"), ("capacity", "1"), ("patience", "2999ms")]).is_err());
     assert!(Policy::parse([("room", "r"), ("capacity", "1"), ("patience", "3s")]).is_ok());
 }
+
+#[test]
+fn origins_are_read_and_policies_from_before_them_still_are() {
+    let stated = [
+        ("room", "r"),
+        ("capacity", "1"),
+        ("allow_origins", "https://App.example.com, http://localhost:3000"),
+    ];
+    let policy = Policy::parse(stated).unwrap();
+    assert_eq!(policy.allow_origins.to_string(), "https://app.example.com,http://localhost:3000");
+    let stored = serde_json::to_string(&policy).unwrap();
+    assert_eq!(serde_json::from_str::<Policy>(&stored).unwrap(), policy);
+
+    let found = mistakes(&[("room", "r"), ("capacity", "1"), ("allow_origins", "example.com")]);
+    assert!(
+        found[0].starts_with("allow_origins: \"example.com\" cannot be understood; write at most 16"),
+        "{found:?}"
+    );
+
+    let before = r#"{"room":"r","capacity":1,"rate":null,"burst":1,"session_ttl":240000,"claim_ttl":60000,
+        "patience":180000,"rejoin":"keep","on_outage":"hold","waiting_status":429,"mode":"enforce","identity":"ticket"}"#;
+    let policy: Policy = serde_json::from_str(before).unwrap();
+    assert!(policy.allow_origins.is_empty());
+    let again: String = before.split_whitespace().collect();
+    assert_eq!(serde_json::to_string(&policy).unwrap(), again, "older versions write and read the same");
+}

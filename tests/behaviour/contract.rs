@@ -1,0 +1,242 @@
+//! Keeps the described API and the real one equal: every answer is held against the description, and every operation
+//! and status described must have been seen.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::api::{Answered, Api};
+use crate::probe::Mood;
+use crate::world::World;
+
+/// Headers that every HTTP answer may have.
+const PLAIN: [&str; 2] = ["content-type", "content-length"];
+
+fn description() -> Value {
+    serde_json::from_str(include_str!("../../src/position/http/openapi.json")).unwrap()
+}
+
+/// The description, and what of it was seen.
+struct Contract {
+    text: Value,
+    seen: BTreeSet<String>,
+}
+
+impl Contract {
+    fn new() -> Self {
+        Self { text: description(), seen: BTreeSet::new() }
+    }
+
+    /// What stands there, its reference followed.
+    fn follow<'a>(&'a self, at: &'a Value) -> &'a Value {
+        let Some(reference) = at["$ref"].as_str() else { return at };
+        self.text.pointer(reference.strip_prefix('#').unwrap()).unwrap_or_else(|| panic!("no {reference}"))
+    }
+
+    fn fits(&self, schema: &Value, value: &Value, what: &str) {
+        let mut schema = schema.clone();
+        schema["components"] = self.text["components"].clone();
+        let validator = jsonschema::draft202012::new(&schema).unwrap();
+        let wrong: Vec<String> = validator.iter_errors(value).map(|error| error.to_string()).collect();
+        assert!(wrong.is_empty(), "{what}: {wrong:#?}\n{value:#}");
+    }
+
+    /// All operations with their statuses, like `POST /path 201`.
+    fn described(&self) -> BTreeSet<String> {
+        let mut all = BTreeSet::new();
+        for (path, item) in self.text["paths"].as_object().unwrap() {
+            for (method, operation) in
+                item.as_object().unwrap().iter().filter(|(key, _)| *key != "parameters")
+            {
+                for status in operation["responses"].as_object().unwrap().keys() {
+                    all.insert(format!("{} {path} {status}", method.to_uppercase()));
+                }
+            }
+        }
+        all
+    }
+
+    /// Holds an answer to the description. `call` is a method and a path, as it was sent.
+    fn check(&mut self, call: &str, answered: &Answered) {
+        let (method, sent) = call.split_once(' ').unwrap();
+        let mut parts: Vec<&str> = sent.split('/').collect();
+        if parts.get(3) == Some(&"rooms") {
+            parts[4] = "{room}";
+        }
+        let path = parts.join("/");
+        let operation = &self.text["paths"][&path][method.to_lowercase()];
+        let status = answered.status.as_str();
+        let what = format!("{method} {path} {status}");
+        let response = &operation["responses"][status];
+        assert!(response.is_object(), "{what} is not described: {}", answered.body);
+        let response = self.follow(response);
+        let headers = response["headers"].as_object().unwrap();
+        for name in answered.headers.keys().map(http::HeaderName::as_str) {
+            assert!(
+                headers.contains_key(name) || PLAIN.contains(&name),
+                "{what}: header {name} is not described"
+            );
+        }
+        for (name, header) in headers {
+            let header = self.follow(header);
+            for value in answered.headers.get_all(name) {
+                self.fits(&header["schema"], &json!(value.to_str().unwrap()), &format!("{what}: {name}"));
+            }
+            let missing = header["required"] == true && !answered.headers.contains_key(name);
+            assert!(!missing, "{what}: no header {name}");
+        }
+        match response["content"].as_object() {
+            None => assert_eq!((answered.body.as_str(), answered.header("content-type")), ("", ""), "{what}"),
+            Some(content) => {
+                let kind = answered.header("content-type");
+                let media = content.get(kind).unwrap_or_else(|| panic!("{what}: {kind:?} is not described"));
+                if kind == "text/event-stream" {
+                    self.events(media, &answered.body, &what);
+                } else {
+                    self.fits(&media["schema"], &answered.json(), &what);
+                    let told = answered.json()["status"].as_u64().filter(|_| kind.contains("problem"));
+                    assert!(told.is_none_or(|told| told == u64::from(answered.status.as_u16())), "{what}");
+                }
+            }
+        }
+        self.seen.insert(what);
+    }
+
+    fn events(&self, media: &Value, body: &str, what: &str) {
+        let mut any = false;
+        for event in body.split("\n\n").filter(|event| event.contains("data: ")) {
+            let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            let described = &media["x-events"][field("event: ")];
+            assert!(described.is_object(), "{what}: event {} is not described", field("event: "));
+            self.fits(&described["data"], &serde_json::from_str(field("data: ")).unwrap(), what);
+            any = true;
+        }
+        assert!(any, "{what}: no event in {body}");
+    }
+
+    async fn send(&mut self, api: &Api, call: &str, headers: &[(&str, &str)], body: &str) -> Answered {
+        let answered = api.send_with(call, headers, body.to_owned()).await;
+        self.check(call, &answered);
+        answered
+    }
+}
+
+fn room(call: &str) -> String {
+    let (method, call) = call.split_once(' ').unwrap();
+    format!("{method} /anteroom/v1/rooms/shop/{call}")
+}
+
+const CALLS: [&str; 8] = [
+    "POST join",
+    "GET position",
+    "GET stream",
+    "POST enter",
+    "POST leave",
+    "POST away",
+    "DELETE ticket",
+    "DELETE pass",
+];
+
+#[test]
+fn the_description_is_valid_openapi_and_its_examples_fit() {
+    let text = description();
+    let official: Value = serde_json::from_str(include_str!("../data/openapi-3.1-schema.json")).unwrap();
+    let validator = jsonschema::draft202012::new(&official).unwrap();
+    let wrong: Vec<String> =
+        validator.iter_errors(&text).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(!validator.is_valid(&json!({"openapi": "3.1.0", "info": {"title": "x"}})), "it finds mistakes");
+
+    let contract = Contract::new();
+    let mut examples = 0;
+    let responses = contract.text["paths"].as_object().unwrap().values().flat_map(|item| {
+        let operations = item.as_object().unwrap().iter().filter(|(key, _)| *key != "parameters");
+        operations.flat_map(|(_, operation)| operation["responses"].as_object().unwrap().values())
+    });
+    for response in responses {
+        for (kind, media) in contract.follow(response)["content"].as_object().into_iter().flatten() {
+            for (name, example) in media["examples"].as_object().into_iter().flatten() {
+                let value = &contract.follow(example)["value"];
+                assert!(!value.is_null(), "{name} is no example");
+                contract.fits(&media["schema"], value, &format!("example {name} as {kind}"));
+                examples += 1;
+            }
+        }
+    }
+    assert!(examples > 30, "{examples}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_answer_is_described_and_every_description_is_true() {
+    let mut contract = Contract::new();
+    let c = &mut contract;
+    let api = Api::open("capacity=1 allow_origins=https://app.example.com");
+    let app = ("origin", "https://app.example.com");
+
+    // The way of a visitor, from an allowed origin.
+    let pass = c.send(&api, &room("POST join"), &[app], "").await.is(201).token("pass");
+    let ticket = c.send(&api, &room("POST join"), &[], "").await.is(201).token("ticket");
+    let by_ticket = [app, ("x-anteroom-ticket", ticket.as_str())];
+    let by_pass = [app, ("x-anteroom-pass", pass.as_str())];
+    c.send(&api, &room("POST join"), &by_ticket, "").await.is(200);
+    c.send(&api, &room("GET position"), &by_ticket, "").await.is(200);
+    c.send(&api, &room("POST enter"), &by_ticket, "").await.is(403);
+    c.send(&api, &room("POST away"), &by_ticket, "").await.is(204);
+    c.send(&api, &room("DELETE pass"), &by_pass, "").await.is(204);
+    c.send(&api, &room("GET stream"), &by_ticket, "").await.is(200);
+    let cookie = format!("anteroom_ticket_shop={ticket}");
+    let pass = c.send(&api, &room("POST enter"), &[("cookie", &cookie)], "").await.is(200).token("pass");
+    c.send(&api, &room("GET position"), &[("x-anteroom-pass", &pass)], "").await.is(200);
+    let ticket = c.send(&api, &room("POST join"), &[], "").await.token("ticket");
+    c.send(&api, &room("DELETE ticket"), &[("x-anteroom-ticket", &ticket)], "").await.is(204);
+    let gone = [app, ("x-anteroom-ticket", ticket.as_str())];
+    c.send(&api, &room("GET stream"), &gone, "").await.is(200);
+    c.send(&api, &room("GET position"), &gone, "").await.is(200);
+    c.send(&api, &room("POST enter"), &gone, "").await.is(410);
+    let text = ("content-type", "text/plain");
+    c.send(&api, &room("POST leave"), &[app, text], &json!({ "pass": pass }).to_string()).await.is(204);
+
+    // What odd requests get.
+    for call in ["leave", "away"] {
+        let post = room(&format!("POST {call}"));
+        c.send(&api, &post, &[text], "{").await.is(400);
+        c.send(&api, &post, &[], "{}").await.is(415);
+        c.send(&api, &post, &[text], &" ".repeat(16 * 1024 + 1)).await.is(413);
+        let never = futures_util::stream::pending::<Result<&str, std::io::Error>>();
+        let never = api.post(call, "text/plain", axum::body::Body::from_stream(never)).await;
+        c.check(&post, never.is(408));
+    }
+    let stranger = [("origin", "https://evil.example.com"), ("sec-fetch-site", "cross-site")];
+    for call in CALLS {
+        let (method, path) = call.split_once(' ').unwrap();
+        c.send(&api, &format!("{method} /anteroom/v1/rooms/a%20b/{path}"), &[], "").await.is(400);
+        c.send(&api, &format!("{method} /anteroom/v1/rooms/nowhere/{path}"), &[app], "").await.is(404);
+        let safe = method == "GET";
+        let refused = c.send(&api, &room(call), &stranger, "").await;
+        refused.is(if safe { 401 } else { 403 });
+        if !["POST join", "DELETE ticket", "DELETE pass"].contains(&call) {
+            c.send(&api, &room(call), &[app], "").await.is(401);
+        }
+    }
+    let users = Api::open("capacity=0 identity=subject");
+    c.send(&users, &room("POST join"), &[], "").await.is(401);
+    let off = Api::open("mode=off");
+    c.send(&off, &room("POST join"), &[], "").await.is(200);
+    for path in ["/anteroom/v1/jwks.json", "/anteroom/v1/openapi.json"] {
+        let answered = api.send(&format!("GET {path}"), &[]).await;
+        c.check(&format!("GET {path}"), &answered);
+    }
+
+    // Without a store.
+    let out = Api::over(World::new());
+    out.world.room("capacity=0");
+    out.world.probe.set(Mood::Fails);
+    let tokens = [app, ("x-anteroom-ticket", ticket.as_str()), ("x-anteroom-pass", &pass)];
+    for call in CALLS {
+        c.send(&out, &room(call), &tokens, "").await.is(503);
+    }
+
+    let described: BTreeSet<String> = contract.described();
+    let never: Vec<_> = described.difference(&contract.seen).collect();
+    assert!(never.is_empty(), "described, but never seen: {never:#?}");
+}
