@@ -11,9 +11,15 @@ local known = 6 + 3 * beats
 if ARGV[known] then healing().restore(room, known, now) end
 for index = 6, known - 1, 3 do
   local line = Room.line(room, tonumber(ARGV[index]))
-  if line then Line.hear_all(line, tonumber(ARGV[index + 1]), ARGV[index + 2]) end
+  if line then
+    local base, bytes = tonumber(ARGV[index + 1]), ARGV[index + 2]
+    Line.hear_all(line, base, bytes)
+    Room.hear_all_away(room, line, base, bytes)
+  end
 end
+Room.give_up_away(room, now)
 Room.tick(room, now)
+Room.forget_who_is_gone(room)
 Room.save(room)
 
 -- The bitmap from the word that holds `from` on: base, bytes.
@@ -28,9 +34,11 @@ for _, line in ipairs(room.lines) do
   local waiting_base, waiting = view(line, line.line, line.waiting, max(line.head, line.base))
   local first = line.called > 0 and Bits.next_from(line.call, 0) or 0
   local called_base, called = view(line, line.call, line.called, line.base + first)
+  local first_away = Room.first_away(room, line)
+  local away_base, away = view(line, line.away, first_away and 1 or 0, line.base + (first_away or 0))
   lines[#lines + 1] = {
     line.generation, line.next, line.head, Line.in_doubt(line) and 1 or 0,
-    waiting_base, waiting, called_base, called,
+    waiting_base, waiting, called_base, called, away_base, away,
   }
 end
 

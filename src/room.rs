@@ -1,6 +1,7 @@
 //! The rules: what a room is and does. No async, no I/O, no clock: time comes in as an argument.
 
 pub mod admission;
+pub mod away;
 pub mod bits;
 pub mod decision;
 pub mod eta;

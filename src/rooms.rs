@@ -4,6 +4,7 @@
 //! way; the rules themselves are in `room`.
 
 mod answer;
+mod away;
 mod breaker;
 mod calls;
 pub mod check;
@@ -85,6 +86,8 @@ pub struct Room {
     /// Who was heard of since the last tick.
     beats: Mutex<Beats>,
     watchers: Watchers,
+    /// Pages that said that they are going away.
+    words: Mutex<away::Words>,
     /// Whether its store calls are worth making.
     breaker: Breaker,
     metrics: Arc<RoomMetrics>,
@@ -185,6 +188,7 @@ impl Rooms {
                 fresh: Mutex::default(),
                 beats: Mutex::default(),
                 watchers: Watchers::default(),
+                words: Mutex::default(),
                 breaker: Breaker::default(),
                 metrics: self.metrics.room(name),
                 activity: AtomicU64::new(1),
@@ -192,6 +196,18 @@ impl Rooms {
             })
         });
         Ok(room.clone())
+    }
+
+    /// The tokens that hold: only the first where that was stated and is among them.
+    fn each_held(&self, kind: Kind, room: &Room, tokens: &[String], first_stated: bool) -> Vec<Claims> {
+        let mut held = Vec::new();
+        for (at, token) in tokens.iter().enumerate() {
+            held.extend(self.verify(kind, &room.name, [token.as_str()]).map(|(claims, _)| claims));
+            if at == 0 && first_stated && !held.is_empty() {
+                break;
+            }
+        }
+        held
     }
 
     /// The first of these tokens that holds; the others are counted.

@@ -57,6 +57,14 @@ pub trait Store: Send + Sync {
         places: &[(Place, Option<Millis>)],
     ) -> Result<Vec<bool>, StoreError>;
 
+    /// Notes places whose pages are going away, each with its grace in milliseconds.
+    async fn away(
+        &self,
+        room: &RoomName,
+        call: &Call,
+        places: &[(Place, Millis)],
+    ) -> Result<Vec<bool>, StoreError>;
+
     /// Does what an operator asks.
     async fn control(&self, room: &RoomName, call: &Call, control: Control) -> Result<(), StoreError>;
 }

@@ -10,6 +10,7 @@ local band, bor, rshift = bit.band, bit.bor, bit.rshift
 local ROOM, SESSIONS, REVOKED, REVOKED_LOG, SUBJECTS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 -- For what one call needs no longer than itself; always deleted again.
 local SCRATCH = KEYS[6]
+local AWAY = KEYS[7]
 -- The widest span of one bitmap: 2^30 offsets, 128 MiB.
 local SPAN = 1073741824
 -- One credit in the unit they are kept in.

@@ -31,7 +31,7 @@ end
 -- Moves the bitmaps so that a number has an offset; nil: it is too far from the others.
 function Heal.reach(line, number)
   if number - line.base >= SPAN then Line.trim(line, true) end
-  local keys = { line.line, line.seen, line.before, line.call, line.heard }
+  local keys = { line.line, line.seen, line.before, line.call, line.heard, line.away }
   local is_blank = line.waiting == 0 and line.called == 0 and call('EXISTS', line.heard) == 0
   if is_blank then
     call('DEL', unpack(keys))
@@ -178,6 +178,8 @@ function Heal.begin(room, now)
   room.lost = now
   room.doubt = max(room.doubt, now + 2 * room.patience)
   room.credits, room.credits_at = 0, now
+  -- Whoever could not be heard of meanwhile must not pay for it: they are silent, and patience does it.
+  Room.forget_away(room)
 end
 
 -- Wakes a room that was saved on another server. As many numbers as MARGIN may have been given since.
@@ -222,6 +224,7 @@ end
 local function raise_floor(room, lowest)
   if lowest <= room.floor then return end
   room.floor = lowest
+  Room.forget_away(room)
   Room.keep_lines(room, function(line) return line.generation >= lowest end)
   if #room.lines == 0 then room.lines = { Line.new(0, lowest) } end
   -- Once for each reset that was lost; of the sessions before it hardly one is not void.

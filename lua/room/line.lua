@@ -11,10 +11,10 @@ local TRIM = 512
 local FORM = '>ddddddddddd'
 
 local function at_slot(slot, generation, next, head, reached, base, waiting, called, marks, from, to, fresh)
-  local first = 7 + slot * 6
+  local first = 8 + slot * 7
   return {
     slot = slot, line = KEYS[first], seen = KEYS[first + 1], before = KEYS[first + 2], call = KEYS[first + 3],
-    calls = KEYS[first + 4], heard = KEYS[first + 5],
+    calls = KEYS[first + 4], heard = KEYS[first + 5], away = KEYS[first + 6],
     generation = generation, next = next, head = head, reached = reached, base = base, waiting = waiting,
     called = called, marks = marks,
     -- Doubt: numbers from `from` to below `to` may have been given unknown to this line; `to` 0: none.
@@ -25,7 +25,7 @@ local function at_slot(slot, generation, next, head, reached, base, waiting, cal
 end
 
 function Line.clear(line)
-  call('DEL', line.line, line.seen, line.before, line.call, line.calls, line.heard)
+  call('DEL', line.line, line.seen, line.before, line.call, line.calls, line.heard, line.away)
 end
 
 -- An empty line that begins with number 1.
@@ -57,7 +57,7 @@ function Line.trim(line, must)
     dead = min(dead, floor((Bits.next_from(line.call, 0) or 0) / 64) * 8)
     if dead <= 0 or not (must or dead >= TRIM) then return end
   end
-  for _, key in ipairs({ line.line, line.seen, line.before, line.call }) do
+  for _, key in ipairs({ line.line, line.seen, line.before, line.call, line.away }) do
     local rest = call('GETRANGE', key, dead, -1)
     if rest == '' then call('DEL', key) else call('SET', key, rest) end
   end

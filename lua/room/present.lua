@@ -1,5 +1,5 @@
--- What one visitor's call does: where a place stands. The twin of src/room/state/visit.rs, with the scripts of the
--- operations. A place as text is 'generation:number'.
+-- What one visitor's call does: showing a place, giving it up. The twin of src/room/state/visit.rs, with the scripts
+-- of the operations. A place as text is 'generation:number'.
 
 do
 
@@ -65,6 +65,7 @@ function Room.present(room, answers, place, generation, number, now)
   if until_ then return Room.answer(answers, ADMITTED, generation, number, 1, until_) end
   local line = Room.line(room, generation)
   local seat = line and Line.seat(line, number)
+  if seat then Room.hear_of_away(room, line, number) end
   if not seat then
     Room.answer(answers, GONE, generation, number, 1, 0)
   elseif seat == 'waiting' then
@@ -78,6 +79,33 @@ function Room.present(room, answers, place, generation, number, now)
     end
     Room.answer(answers, ADMITTED, generation, number, 1, until_)
   end
+end
+
+-- Gives up a place in line by its ticket, or a session as well by its pass (`pass_until`); 1 if that freed anything.
+function Room.leave_one(room, place, pass_until, now)
+  local generation, number = Room.place(place)
+  -- Whoever throws their ticket away once inside stays inside.
+  local held = pass_until and Room.session_until(place)
+  if held then
+    call('ZREM', SESSIONS, place)
+    room.inside = nil
+  end
+  local seat = Room.remove_from_line(room, generation, number)
+  local line = Room.line(room, generation)
+  if line and (Line.in_doubt(line) or number >= line.next) then
+    local was_in_doubt = Line.in_doubt(line)
+    healing().close(line, number)
+    -- A token for a number that was not given yet proves that the line has lost something.
+    if Line.in_doubt(line) and not was_in_doubt then healing().begin(room, now) end
+  end
+  -- Whoever keeps a copy of the pass must not get in with it, nor with a newer one.
+  local until_ = held or (pass_until and max(pass_until, now + room.session_ttl))
+  if until_ and until_ > now and generation >= room.floor then
+    until_ = Room.hold(room, REVOKED, place, until_)
+    call('RPUSH', REVOKED_LOG, place .. ':' .. int(until_))
+    room.revocations = room.revocations + 1
+  end
+  return (held or seat) and 1 or 0
 end
 
 end

@@ -45,7 +45,7 @@ local function create(policy, now)
     sweep = 0, policy = policy, limits = '', history_at = 0, history = '', lines = {}, saved = {},
   }
   -- What a lost hash may have left behind.
-  call('DEL', SESSIONS, REVOKED, REVOKED_LOG, SUBJECTS)
+  call('DEL', SESSIONS, REVOKED, REVOKED_LOG, SUBJECTS, AWAY)
   for slot = 3, 0, -1 do room.lines[1] = Line.new(slot, max(now, 1)) end
   apply_texts(room)
   begin_epoch(room)
@@ -183,8 +183,8 @@ function Room.reset(room, now)
   local generation = max(Room.current(room).generation + 1, now)
   Room.keep_lines(room, function() return false end)
   room.lines = { Line.new(0, generation) }
-  room.floor, room.inside = generation, nil
-  call('DEL', SESSIONS, REVOKED, REVOKED_LOG, SUBJECTS)
+  room.floor, room.inside, room.noted = generation, nil, nil
+  call('DEL', SESSIONS, REVOKED, REVOKED_LOG, SUBJECTS, AWAY)
   begin_epoch(room)
   room.history_at, room.history = 0, ''
   room.hold, room.doubt, room.slotless = 0, 0, 0
@@ -229,6 +229,7 @@ function Room.begin()
     room.policy = policy
     apply_limits(room, now)
   end
+  Room.forget_away_after_gap(room, now)
   local generation, next, head, lowest = string.match(ARGV[2], '^(%d+) (%d+) (%d+) (%d+)$')
   generation, next, head, lowest = tonumber(generation), tonumber(next), tonumber(head), tonumber(lowest)
   local line = Room.current(room)

@@ -72,8 +72,12 @@ function Room.sweep_subjects(room, count)
   end
 end
 
+function Room.period(room)
+  return math.ceil(room.patience / 2)
+end
+
 local function rotate(room, since, now)
-  local period = math.ceil(room.patience / 2)
+  local period = Room.period(room)
   if now - since > period then
     -- Nobody ticked for so long that nobody's heartbeat can have been taken in: silence proves nothing.
     for _, line in ipairs(room.lines) do Line.hear_everybody(line) end

@@ -33,6 +33,7 @@ pub fn router(desk: Desk) -> Router {
         .route("/stream", get(stream))
         .route("/enter", post(enter))
         .route("/leave", post(leave))
+        .route("/away", post(away))
         .route("/ticket", delete(leave_line))
         .route("/pass", delete(leave_room))
         .fallback(nothing_here)
@@ -119,6 +120,15 @@ async fn leave(desk: State<Desk>, room: Name, headers: HeaderMap, body: Body) ->
     let mut response = desk.cleared(TokenCookie::Ticket, &room);
     append_cookie(&mut response, &TokenCookie::Pass.clear(room.name(), &desk.cookies));
     Ok(response)
+}
+
+/// The ticket is kept: the page may come back with it.
+async fn away(desk: State<Desk>, room: Name, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
+    let (room, shown) = desk.visitor_by_body(room, &headers, body).await?;
+    if !desk.rooms.away(&room, &shown).await? {
+        return Err(VisitError::NoToken.into());
+    }
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 async fn jwks(desk: State<Desk>) -> Response {

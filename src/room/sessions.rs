@@ -1,4 +1,5 @@
-//! Who is inside: places with the time their slot ends. Also keeps passes given back before their time.
+//! Who is inside: places with the time their slot ends. Also keeps passes given back before their time, and when
+//! those who are away are given up.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -48,12 +49,18 @@ impl Expiring {
     /// Drops every place that ends at `now` or before; says how many.
     pub fn expire(&mut self, now: Millis) -> u64 {
         let mut gone = 0;
-        while let Some(&(until, place)) = self.order.first().filter(|(until, _)| *until <= now) {
-            self.order.remove(&(until, place));
-            self.until.remove(&place);
+        while self.take_ended(now).is_some() {
             gone += 1;
         }
         gone
+    }
+
+    /// Drops the first place that ends at `now` or before.
+    pub fn take_ended(&mut self, now: Millis) -> Option<Place> {
+        let (_, place) = self.order.first().copied().filter(|(until, _)| *until <= now)?;
+        self.order.pop_first();
+        self.until.remove(&place);
+        Some(place)
     }
 
     /// Drops every place that is not to be kept, whatever its time.

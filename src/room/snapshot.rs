@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::bits::Bits;
 use super::eta::{Speed, poll_after};
 use super::line::Line;
 use super::policy::{Millis, Policy};
@@ -22,6 +23,8 @@ pub struct LineView {
     pub waiting: Ranked,
     /// Who was called and may still enter.
     pub called: Ranked,
+    /// Who of them said that their page is going away, and was not heard of since.
+    pub away: Bits,
     /// Whether numbers may have been given that the line does not know of.
     pub in_doubt: bool,
 }
@@ -34,6 +37,7 @@ impl From<&Line> for LineView {
             next: line.next(),
             waiting: Ranked::new(line.waiting()),
             called: Ranked::new(line.called()),
+            away: Bits::default(),
             in_doubt: line.in_doubt(),
         }
     }

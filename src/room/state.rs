@@ -2,6 +2,8 @@
 //!
 //! The embedded store is this model behind a lock; the Lua scripts are its twin.
 
+mod away;
+mod control;
 mod heal;
 mod pairs;
 mod tick;
@@ -13,13 +15,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::admission::Credits;
+use super::away::Away;
 use super::bits::Bits;
 use super::eta::{History, Speed};
 use super::line::{Line, Seat};
 use super::policy::{Millis, Policy};
 use super::rate::Rate;
 use super::sessions::Expiring;
-use super::snapshot::{LineView, Snapshot};
+use super::snapshot::Snapshot;
 use super::standing::Place;
 use super::token::MAX_EXACT;
 
@@ -144,6 +147,9 @@ pub struct State {
     sessions: Expiring,
     /// Passes given back before their time, until they would have ended.
     revoked: Expiring,
+    /// Not kept over a restart: whoever was away is simply silent then.
+    #[serde(skip)]
+    away: Away,
     history: History,
     #[serde(with = "pairs")]
     subjects: HashMap<Subject, Place>,
@@ -179,6 +185,7 @@ impl State {
             credits: Credits::full(&policy, now),
             sessions: Expiring::default(),
             revoked: Expiring::default(),
+            away: Away::default(),
             history: History::default(),
             subjects: HashMap::new(),
             clock: now,
@@ -214,8 +221,11 @@ impl State {
             if let Some(line) = self.line_mut(*generation) {
                 line.hear_all(beats);
             }
+            self.away.hear_all(*generation, beats);
         }
+        self.give_up_away(now);
         self.tick(now);
+        self.forget_who_is_gone();
         self.snapshot()
     }
 
@@ -250,21 +260,6 @@ impl State {
             places.iter().map(|(place, pass_until)| self.leave_one(*place, *pass_until, now)).collect();
         self.tick(now);
         freed
-    }
-
-    /// Does what an operator asks.
-    pub fn control(&mut self, call: &Call, control: Control, now: Millis) {
-        let now = self.begin(call, now);
-        match control {
-            Control::Pause => self.paused = true,
-            Control::Resume => self.paused = false,
-            Control::Limits(limits) => {
-                self.limits = limits;
-                self.apply_limits(now);
-            }
-            Control::Reset => self.reset(now),
-        }
-        self.tick(now);
     }
 
     /// The number the current generation gives next: what a checkpoint has to reserve beyond.
@@ -312,33 +307,9 @@ impl State {
             self.policy = policy.clone();
             self.apply_limits(now);
         }
+        self.forget_away_after_gap(now);
         self.take_hints(call.hints, now);
         now
-    }
-
-    fn apply_limits(&mut self, now: Millis) {
-        // What has come until now came at the old rate.
-        self.credits.refill(&self.in_force, now);
-        let policy = self.limits.above(&self.policy);
-        if policy.capacity.is_some() && self.in_force.capacity.is_none() {
-            // Whoever is inside already has a pass but no slot: they get it when they show the pass.
-            self.slotless_until = now + self.in_force.session_ttl;
-        }
-        self.in_force = Arc::new(policy);
-    }
-
-    fn reset(&mut self, now: Millis) {
-        let generation = (self.current().generation() + 1).max(now);
-        self.lines = vec![Line::new(generation)];
-        self.floor = generation;
-        self.sessions = Expiring::default();
-        self.revoked = Expiring::default();
-        self.revoked_view = None;
-        self.subjects.clear();
-        self.history = History::default();
-        self.hold_until = 0;
-        self.doubt_until = 0;
-        self.slotless_until = 0;
     }
 
     fn position(&self, place: Place) -> u64 {
@@ -356,7 +327,7 @@ impl State {
         Snapshot {
             at: self.clock,
             floor: self.floor,
-            lines: self.lines.iter().map(LineView::from).collect(),
+            lines: self.lines.iter().map(|line| self.view(line)).collect(),
             waiting,
             called,
             sessions: self.sessions.count(),

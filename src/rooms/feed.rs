@@ -51,6 +51,7 @@ impl Rooms {
     }
 
     async fn tick(&self, room: Arc<Room>) {
+        self.pass_words_on(&room).await;
         // A failure is logged and counted where the store is called; the next tick tries again.
         let _ = self.refresh(&room).await;
         room.feed.ticking.store(false, Ordering::Release);
@@ -103,10 +104,14 @@ impl Room {
     fn publish(&self, snapshot: &Arc<Snapshot>) {
         self.metrics.observed(snapshot.waiting, snapshot.called, snapshot.sessions);
         self.metrics.set_capacity(snapshot.policy.capacity);
-        self.snapshot.store(Some(snapshot.clone()));
+        let before = self.snapshot.swap(Some(snapshot.clone()));
         // After the snapshot: between the two, a fresh place must not be unknown to both.
         self.fresh.lock().settle(snapshot);
         self.watchers.wake(snapshot);
+        self.speak_up(before.as_deref(), snapshot);
+        if snapshot.quiet {
+            self.words.lock().clear();
+        }
     }
 }
 

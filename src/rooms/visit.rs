@@ -181,18 +181,6 @@ impl Rooms {
         Ok(!held.is_empty())
     }
 
-    /// The tokens that hold: only the first where that was stated and is among them.
-    fn each_held(&self, kind: Kind, room: &Room, tokens: &[String], first_stated: bool) -> Vec<Claims> {
-        let mut held = Vec::new();
-        for (at, token) in tokens.iter().enumerate() {
-            held.extend(self.verify(kind, &room.name, [token.as_str()]).map(|(claims, _)| claims));
-            if at == 0 && first_stated && !held.is_empty() {
-                break;
-            }
-        }
-        held
-    }
-
     /// Watches a visitor's place; the permit counts the stream as open.
     pub async fn watch(
         &self,
@@ -227,7 +215,10 @@ impl Rooms {
                 room.hear(place);
                 Ok(snapshot.waiting_at(place, position))
             }
-            Known::Called => Ok(snapshot.not_waiting(place, Status::Called)),
+            Known::Called => {
+                room.hear(place);
+                Ok(snapshot.not_waiting(place, Status::Called))
+            }
             Known::Gone | Known::Unknown => {
                 let outcome = self.present(room, place).await?;
                 Ok(match outcome {
@@ -298,6 +289,8 @@ impl Rooms {
         let outcome = match room.know(&snapshot, place) {
             Known::Waiting(position) => Outcome::Waiting(place, position),
             Known::Called if only_look => {
+                // They are there, should another of their tabs have gone away.
+                room.hear(place);
                 return Ok(Some(Answer::told(place, snapshot.not_waiting(place, Status::Called))));
             }
             _ => self.present(room, place).await?,

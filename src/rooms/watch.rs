@@ -23,6 +23,11 @@ pub(super) struct Watchers {
 }
 
 impl Watchers {
+    /// Whether somebody watches this place.
+    pub(super) fn has(&self, place: Place) -> bool {
+        self.by_place.lock().range((place, 0)..=(place, u64::MAX)).next().is_some()
+    }
+
     /// Wakes everybody in front of the heads: they were called, or are gone.
     pub(super) fn wake(&self, snapshot: &Snapshot) {
         let by_place = self.by_place.lock();

@@ -286,6 +286,16 @@ impl Store for MemoryStore {
         self.with(room, call, |state, now| state.leave(call, places, now))
     }
 
+    async fn away(
+        &self,
+        room: &RoomName,
+        call: &Call,
+        places: &[(Place, Millis)],
+    ) -> Result<Vec<bool>, StoreError> {
+        // Who is away is not kept on disk.
+        self.with_room(room, call, 0, false, |state, now| state.away(call, places, now))
+    }
+
     async fn control(&self, room: &RoomName, call: &Call, control: Control) -> Result<(), StoreError> {
         self.with(room, call, |state, now| state.control(call, control, now))
     }

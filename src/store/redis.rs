@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use self::decode::Garbled;
 use self::lane::{Lane, Runner};
-use self::operation::{Arrive, Enter, Leave, Operation, Touch};
+use self::operation::{Arrive, Away, Enter, Leave, Operation, Touch};
 use self::script::Script;
 use self::scripts::Scripts;
 use self::shards::{Health, ShardError, Shards};
@@ -63,6 +63,7 @@ struct Cell {
     enter: Arc<Lane<Enter>>,
     touch: Arc<Lane<Touch>>,
     leave: Arc<Lane<Leave>>,
+    away: Arc<Lane<Away>>,
     /// Held while the room is observed: one call at a time.
     view: tokio::sync::Mutex<View>,
 }
@@ -143,6 +144,7 @@ impl Cell {
             enter: Arc::new(Lane::new(metrics.clone())),
             touch: Arc::new(Lane::new(metrics.clone())),
             leave: Arc::new(Lane::new(metrics.clone())),
+            away: Arc::new(Lane::new(metrics.clone())),
             view: tokio::sync::Mutex::default(),
         }
     }
@@ -233,6 +235,15 @@ impl Store for RedisStore {
         places: &[(Place, Option<Millis>)],
     ) -> Result<Vec<bool>, StoreError> {
         self.pass(room, call, places, |cell| &cell.leave).await
+    }
+
+    async fn away(
+        &self,
+        room: &RoomName,
+        call: &Call,
+        places: &[(Place, Millis)],
+    ) -> Result<Vec<bool>, StoreError> {
+        self.pass(room, call, places, |cell| &cell.away).await
     }
 
     async fn control(&self, room: &RoomName, call: &Call, control: Control) -> Result<(), StoreError> {

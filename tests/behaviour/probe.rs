@@ -149,6 +149,16 @@ impl Store for Probe {
         self.store.leave(room, call, places).await
     }
 
+    async fn away(
+        &self,
+        room: &RoomName,
+        call: &Call,
+        places: &[(Place, Millis)],
+    ) -> Result<Vec<bool>, StoreError> {
+        self.called(&self.others, call, false).await?;
+        self.store.away(room, call, places).await
+    }
+
     async fn control(&self, room: &RoomName, call: &Call, control: Control) -> Result<(), StoreError> {
         self.called(&self.others, call, false).await?;
         self.store.control(room, call, control).await

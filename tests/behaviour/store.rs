@@ -38,6 +38,7 @@ macro_rules! behaves_like_a_store {
             touched_sessions_live_and_others_end
             leaving_twice_frees_once_and_voids_the_pass
             a_ticket_given_up_ends_no_session
+            whoever_is_away_leaves_unless_heard_of
             the_silent_lose_their_place_and_the_heard_keep_it
             limits_change_between_calls_and_nobody_loses_a_place
             operators_pause_limit_and_reset
@@ -147,6 +148,7 @@ pub(crate) async fn a_room_nobody_stated_is_unknown(subject: &dyn Subject) {
         store.enter(&room, &call, &[place]).await.err(),
         store.touch(&room, &call, &[(place, 1)]).await.err(),
         store.leave(&room, &call, &[(place, None)]).await.err(),
+        store.away(&room, &call, &[(place, 1)]).await.err(),
         store.control(&room, &call, Control::Pause).await.err(),
     ];
     for refusal in refusals {
@@ -257,6 +259,32 @@ pub(crate) async fn a_ticket_given_up_ends_no_session(subject: &dyn Subject) {
     assert!(!snapshot.is_void(inside) && snapshot.know(waiting) == Known::Waiting(1));
     assert!(shop.leave(inside, Some(until(outcomes[0]))).await, "the pass does");
     assert_eq!(shop.observe().await.know(waiting), Known::Called);
+}
+
+pub(crate) async fn whoever_is_away_leaves_unless_heard_of(subject: &dyn Subject) {
+    let shop = Shop::open(subject, "capacity=1 session_ttl=1h");
+    let places: Vec<_> = shop.arrive(6).await.iter().map(place).collect();
+    let away: Vec<_> = places.iter().map(|place| (*place, 10_000)).collect();
+    let (store, room) = (subject.store(), name("shop"));
+    let noted = store.away(&room, &shop.call, &away).await.unwrap();
+    assert_eq!(noted, [false, true, true, true, true, true], "whoever is inside has no place to give up");
+    let is_away = |snapshot: &Snapshot| -> Vec<u64> {
+        (1..8).filter(|number| snapshot.lines[0].away.contains(*number)).collect()
+    };
+    assert_eq!(is_away(&shop.observe().await), [2, 3, 4, 5, 6]);
+    assert_eq!(shop.enter(places[1]).await, Outcome::Waiting(places[1], 1), "shows the ticket");
+    assert!(shop.leave(places[2], None).await);
+    let mut bits = Bits::default();
+    bits.insert(places[3].number);
+    let beats = vec![(places[3].generation, bits)];
+    let snapshot = store.observe(&room, &shop.call, &beats, None).await.unwrap();
+    assert_eq!(is_away(&snapshot), [5, 6]);
+    for (ms, waiting) in [(4_999, 4), (5_000, 4), (1, 2)] {
+        shop.pass(ms).await;
+        assert_eq!(shop.observe().await.waiting, waiting);
+    }
+    assert!(is_away(&shop.observe().await).is_empty());
+    assert_eq!(shop.enter(places[5]).await, Outcome::Gone(places[5]));
 }
 
 pub(crate) async fn the_silent_lose_their_place_and_the_heard_keep_it(subject: &dyn Subject) {

@@ -36,19 +36,19 @@ pub(crate) struct Auditor {
     given: HashSet<Place>,
     owners: HashMap<Subject, Vec<Place>>,
     pub(crate) passes: Passes,
-    policy: Arc<Policy>,
+    pub(crate) policy: Arc<Policy>,
     /// The bucket that bounds the calls, refilled by the auditor's own sums.
     units: u128,
-    now: Millis,
+    pub(crate) now: Millis,
     /// The last snapshot: when the room was last known to be as it was.
     seen_at: Millis,
     held: u64,
     /// Positions told in answers, to be borne out by the snapshot of the same instant.
-    told: Vec<(Place, u64)>,
+    pub(crate) told: Vec<(Place, u64)>,
     /// The last place in line that was ever called.
     farthest: Option<Place>,
     /// A loss has happened: calls may have been set back behind others.
-    healed: bool,
+    pub(crate) healed: bool,
     /// The clock was set back over a total loss: generations no longer tell who came first.
     pub(crate) order_lost: bool,
 }
@@ -88,6 +88,7 @@ impl Auditor {
                 visitor.heard = now;
             }
         }
+        self.forget_away_after_gap(now);
         self.now = now;
         self.passes.expire(now);
     }
@@ -168,6 +169,8 @@ impl Auditor {
             claim: self.policy.claim_ttl,
             told: u64::MAX,
             quit: false,
+            away: None,
+            due: 0,
             owed_until: 0,
         });
     }
@@ -185,6 +188,7 @@ impl Auditor {
         }
         if !matches!(outcome, Outcome::Gone(_)) {
             visitor.heard = now;
+            visitor.away = None;
             visitor.patience = (patience, patience);
         }
         visitor.owed_until = 0;
@@ -197,6 +201,7 @@ impl Auditor {
         for place in places {
             if let Some(visitor) = self.visitors.get_mut(place) {
                 visitor.heard = self.now;
+                visitor.away = None;
                 visitor.patience = (patience, patience);
             }
         }
@@ -263,6 +268,7 @@ impl Auditor {
                 visitor.owed_until = 0;
             }
             visitor.heard = now;
+            visitor.away = None;
             visitor.patience = (patience, patience);
             (visitor.called, visitor.renewed, visitor.claim) = (now, now, claim);
             visitor.told = u64::MAX;
@@ -278,7 +284,7 @@ impl Auditor {
         self.come_back(snapshot);
         let mut waiting = Vec::new();
         let mut fresh_calls = Vec::new();
-        let mut overtaken = false;
+        let (mut overtaken, mut some_left) = (false, false);
         let farthest = self.farthest;
         for (place, visitor) in &mut self.visitors {
             let known = snapshot.know(*place);
@@ -297,12 +303,10 @@ impl Auditor {
                 (visitor.called, visitor.renewed, visitor.claim) = (now, now, self.policy.claim_ttl);
             }
             visitor.check_gone(*place, after, now)?;
+            some_left |= visitor.is_due(now) && visitor.seat != after;
             visitor.seat = after;
         }
-        for (place, position) in std::mem::take(&mut self.told) {
-            let known = snapshot.know(place);
-            ensure!(known == Known::Waiting(position), "{place:?} was told {position}, and is {known:?}");
-        }
+        self.check_told(snapshot, some_left)?;
         ensure!(!snapshot.paused || fresh_calls.is_empty(), "{fresh_calls:?} called in a paused room");
         self.check_calls(&fresh_calls, &waiting)?;
         self.check_positions(&waiting, snapshot)?;
@@ -317,6 +321,7 @@ impl Auditor {
             let silent = now - visitor.heard > 3 * visitor.patience.1;
             ensure!(visitor.seat != Seat::Waiting || !silent, "{place:?} waits though silent for too long");
         }
+        self.check_away()?;
         self.check_capacity(snapshot)
     }
 

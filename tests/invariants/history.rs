@@ -33,6 +33,8 @@ pub(crate) enum Op {
     EnterUnseen(u16),
     Touch(Vec<u8>),
     Leave(Vec<(u8, bool)>),
+    /// The pages of these go away, each with its grace.
+    Away(Vec<(u8, u16)>),
     /// Those whose bit is set in the mask are heard of.
     Observe(u64),
     Paused(bool),
@@ -181,6 +183,16 @@ impl World {
                 self.state.leave(&call, &leaving, now);
                 for (place, pass) in leaving {
                     self.auditor.left(place, pass.is_some());
+                }
+            }
+            Op::Away(picks) => {
+                let away: Vec<_> = picks
+                    .iter()
+                    .filter_map(|(pick, grace)| Some((self.pick(*pick)?, u64::from(*grace))))
+                    .collect();
+                let noted = self.state.away(&call, &away, now);
+                for ((place, grace), noted) in away.into_iter().zip(noted) {
+                    self.auditor.went_away(place, now + grace, noted)?;
                 }
             }
             Op::Observe(mask) => self.observe(*mask),

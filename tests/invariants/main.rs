@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A failed unwrap is a failed test, in its subroutines too.
 
 mod auditor;
+mod away;
 mod bounded;
 mod edges;
 mod fairness;

@@ -22,6 +22,10 @@ fn picks() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(any::<u8>(), 1..5)
 }
 
+fn grace() -> impl Strategy<Value = u16> {
+    prop_oneof![1 => Just(0u16), 4 => 0..1_500u16, 2 => 1_500..12_000u16]
+}
+
 fn everyday() -> impl Strategy<Value = Op> {
     let newcomer = (prop::option::weighted(0.3, 0..5u8), prop::bool::weighted(0.3));
     let limit = |max| prop::option::of(0..max);
@@ -30,6 +34,7 @@ fn everyday() -> impl Strategy<Value = Op> {
         6 => picks().prop_map(Op::Enter),
         4 => picks().prop_map(Op::Touch),
         4 => prop::collection::vec((any::<u8>(), any::<bool>()), 1..4).prop_map(Op::Leave),
+        4 => prop::collection::vec((any::<u8>(), grace()), 1..4).prop_map(Op::Away),
         6 => any::<u64>().prop_map(Op::Observe),
         4 => Just(Op::Observe(u64::MAX)),
         1 => any::<bool>().prop_map(Op::Paused),

@@ -25,6 +25,10 @@ pub(crate) struct Visitor {
     pub(crate) told: u64,
     /// Gave their place up themselves.
     pub(crate) quit: bool,
+    /// Said to be away and not heard of since: to be given up at this time.
+    pub(crate) away: Option<Millis>,
+    /// The latest time they were ever to be given up at.
+    pub(crate) due: Millis,
     /// Held a place when the room's past was lost, and may show their ticket until then.
     pub(crate) owed_until: Millis,
 }
@@ -41,9 +45,14 @@ pub(crate) enum Seat {
 }
 
 impl Visitor {
-    /// Nobody who was heard of goes by time alone, and no call runs out early.
+    /// Whether they are away for too long.
+    pub(crate) fn is_due(&self, now: Millis) -> bool {
+        self.away.is_some_and(|due| now >= due)
+    }
+
+    /// Nobody who was heard of goes by time alone, and no call runs out early: unless they are away for too long.
     pub(crate) fn check_gone(&self, place: Place, after: Seat, now: Millis) -> Audit {
-        if after != Seat::Gone && after != Seat::Unknown || self.quit {
+        if after != Seat::Gone && after != Seat::Unknown || self.quit || self.is_due(now) {
             return Ok(());
         }
         let patient = now - self.heard < self.patience.0;

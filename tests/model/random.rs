@@ -36,6 +36,10 @@ fn picks() -> impl Strategy<Value = Vec<Pick>> {
     prop::collection::vec(pick(), 1..5)
 }
 
+fn grace() -> impl Strategy<Value = u16> {
+    prop_oneof![1 => Just(0u16), 4 => 0..1_500u16, 2 => 1_500..12_000u16]
+}
+
 fn everyday() -> impl Strategy<Value = Op> {
     let users = || prop::collection::vec((0..5u8, any::<bool>()), 0..4);
     let limit = |max| prop::option::of(0..max);
@@ -45,6 +49,7 @@ fn everyday() -> impl Strategy<Value = Op> {
         8 => picks().prop_map(Op::Enter),
         4 => picks().prop_map(Op::Touch),
         4 => prop::collection::vec((pick(), any::<bool>()), 1..4).prop_map(Op::Leave),
+        4 => prop::collection::vec((pick(), grace()), 1..4).prop_map(Op::Away),
         8 => (any::<u64>(), prop::bool::weighted(0.2)).prop_map(|(mask, known)| Op::Observe(mask, known)),
         4 => Just(Op::Observe(u64::MAX, false)),
         1 => any::<bool>().prop_map(Op::Pause),

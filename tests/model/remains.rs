@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use anteroom::room::name::RoomName;
 use anteroom::room::policy::Policy;
+use anteroom::room::standing::Place;
 use anteroom::room::state::{Beats, Call, Hints, Newcomer, Outcome, State, Subject};
 use anteroom::store::{Store, StoreError};
 
-use crate::twins::{Bench, plain};
+use crate::plain::plain;
+use crate::twins::Bench;
 
 const START: u64 = 1_700_000_000_000;
 
@@ -140,4 +142,33 @@ fn a_room_saved_in_another_form_is_left_alone() {
     let refused = bench.runtime.block_on(bench.store.arrive(&shop(), &call, &[Newcomer::default()]));
     let Err(StoreError::Unavailable(why)) = &refused else { panic!("{refused:?}") };
     assert!(why.contains("saved in form 2, and this version of Anteroom knows form 1"), "{why}");
+}
+
+/// However many pages go away: so many are noted, so many leave in a tick, and no key stays behind.
+#[test]
+fn pages_that_go_away_are_bounded_and_leave_nothing_behind() {
+    const NOTED: u64 = 65_536;
+    let bench = Bench::new();
+    let call = call("capacity=0 patience=1h");
+    bench.clock.set(START);
+    let mut model = State::new(call.policy.clone().unwrap(), START);
+    let visitors = NOTED + 464;
+    for newcomers in vec![Newcomer::default(); usize::try_from(visitors).unwrap()].chunks(1_000) {
+        assert_eq!(bench.arrive(&call, newcomers), model.arrive(&call, newcomers, START));
+    }
+    let places = (1..=visitors).map(|number| (Place { generation: START, number }, 0));
+    let mut noted = 0;
+    for some in places.collect::<Vec<_>>().chunks(1_000) {
+        let there = bench.runtime.block_on(bench.store.away(&shop(), &call, some)).unwrap();
+        assert_eq!(there, model.away(&call, some, START));
+        noted += there.iter().map(|was_noted| u64::from(*was_noted)).sum::<u64>();
+    }
+    assert_eq!(noted, NOTED);
+    for tick in 1..=66 {
+        let there = bench.runtime.block_on(bench.store.observe(&shop(), &call, &Beats::new(), None)).unwrap();
+        let here = model.observe(&call, &Beats::new(), None, START);
+        let left = visitors - NOTED.min(tick * 1_000);
+        assert_eq!((here.waiting, there.waiting), (left, left), "after {tick} ticks");
+    }
+    assert!(bench.server.keys().iter().all(|key| !key.ends_with("away")), "{:?}", bench.server.keys());
 }

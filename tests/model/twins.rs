@@ -1,6 +1,5 @@
 //! The twins: a room as the model has it and as Redis has it, driven together.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +8,6 @@ use anteroom::room::bits::Bits;
 use anteroom::room::line::MARGIN;
 use anteroom::room::name::RoomName;
 use anteroom::room::policy::Policy;
-use anteroom::room::rank::Ranked;
 use anteroom::room::rate::{Period, Rate};
 use anteroom::room::snapshot::Snapshot;
 use anteroom::room::standing::Place;
@@ -20,6 +18,7 @@ use anteroom::store::target::Target;
 use anteroom::store::{Store, StoreError};
 use anteroom::telemetry::metrics::shards::ShardMetrics;
 
+use crate::plain::plain;
 use crate::redis_server::resp::Reply;
 use crate::redis_server::server::Server;
 
@@ -46,6 +45,8 @@ pub(crate) enum Op {
     Touch(Vec<Pick>),
     /// Places, with a pass or by ticket, are given up.
     Leave(Vec<(Pick, bool)>),
+    /// The pages of these go away, each with its grace.
+    Away(Vec<(Pick, u16)>),
     /// The places whose bit is set (modulo 64) are heard of; the replica's snapshot may be written back.
     Observe(u64, bool),
     /// An operator's doing.
@@ -223,6 +224,13 @@ impl<'a> Twins<'a> {
                 let here = self.model.as_mut().map(|model| model.leave(call, &leaving, now));
                 same("leave", here, there)?;
             }
+            Op::Away(picks) => {
+                let away: Vec<_> =
+                    picks.iter().map(|(pick, grace)| (self.pick(*pick).0, u64::from(*grace))).collect();
+                let there = run.block_on(store.away(&room, call, &away));
+                let here = self.model.as_mut().map(|model| model.away(call, &away, now));
+                same("away", here, there)?;
+            }
             Op::Observe(mask, write_back) => {
                 let beats = self.beats(*mask);
                 let known = self.replica(caller).snapshot.clone().filter(|_| *write_back);
@@ -362,28 +370,6 @@ impl<'a> Twins<'a> {
 fn parse(which: usize) -> Arc<Policy> {
     let pairs = POLICIES[which % POLICIES.len()].split_whitespace().filter_map(|word| word.split_once('='));
     Arc::new(Policy::parse(pairs.chain([("room", "shop")])).unwrap())
-}
-
-/// A snapshot as plain data that can be compared and looked at.
-pub(crate) fn plain(snapshot: &Snapshot) -> impl PartialEq + std::fmt::Debug + Default + use<> {
-    let numbers = |ranked: &Ranked| {
-        let (base, words) = ranked.parts();
-        let of_word = |(at, word): (u64, &u64)| {
-            let word = *word;
-            (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| at + bit)
-        };
-        (base..).step_by(64).zip(words).flat_map(of_word).collect::<Vec<_>>()
-    };
-    let lines: Vec<_> = snapshot
-        .lines
-        .iter()
-        .map(|l| (l.generation, l.head, l.next, l.in_doubt, numbers(&l.waiting), numbers(&l.called)))
-        .collect();
-    let revoked: BTreeSet<_> = snapshot.revoked.iter().map(|p| (p.generation, p.number)).collect();
-    let counts = (snapshot.waiting, snapshot.called, snapshot.sessions, snapshot.quiet);
-    let speed = (snapshot.speed.per_second, snapshot.speed.confidence);
-    let rest = (snapshot.at, snapshot.floor, snapshot.lost_at, snapshot.paused, speed);
-    (lines, counts, rest, revoked, format!("{:?}", snapshot.policy))
 }
 
 /// What both answered, if it is the same.

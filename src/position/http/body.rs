@@ -57,7 +57,7 @@ pub(super) async fn tokens(headers: &HeaderMap, body: Body) -> Result<Tokens, Bo
     let read = tokio::time::timeout(TIME, to_bytes(body, MAX_BODY)).await;
     let bytes = read.map_err(|_| BodyError::Incomplete)?.map_err(|error| {
         let too_large = std::error::Error::source(&error)
-            .is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
+            .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
         if too_large { BodyError::TooLarge } else { BodyError::Incomplete }
     })?;
     if bytes.trim_ascii().is_empty() {

@@ -5,6 +5,7 @@
 
 use super::{Hints, State};
 use crate::room::admission::Credits;
+use crate::room::away::Away;
 use crate::room::bits::Bits;
 use crate::room::eta::History;
 use crate::room::line::{END, Line, MARGIN};
@@ -41,6 +42,7 @@ impl State {
             line.renew_calls(now);
         }
         self.rotated_at = now;
+        self.away = Away::default();
         let next = self.next();
         if ceiling > next {
             self.current_mut().lose_from(next, ceiling);
@@ -84,6 +86,7 @@ impl State {
             return;
         }
         self.floor = floor;
+        self.away = Away::default();
         self.lines.retain(|line| line.generation() >= floor);
         if self.lines.is_empty() {
             self.lines.push(Line::new(floor));
@@ -165,5 +168,7 @@ impl State {
         self.lost_at = now;
         self.doubt_until = self.doubt_until.max(now + 2 * self.in_force.patience);
         self.credits = Credits::empty(now);
+        // Whoever could not be heard of meanwhile must not pay for it: they are silent, and patience does it.
+        self.away = Away::default();
     }
 }

@@ -58,9 +58,13 @@ impl State {
         calls
     }
 
+    /// Two whole periods of silence make at least one `patience`, and little more than one and a half.
+    pub(super) fn period(&self) -> Millis {
+        self.in_force.patience.div_ceil(2)
+    }
+
     fn rotate(&mut self, since: Millis, now: Millis) {
-        // Two whole periods of silence make at least one `patience`, and little more than one and a half.
-        let period = self.in_force.patience.div_ceil(2);
+        let period = self.period();
         if now.saturating_sub(since) > period {
             // Nobody ticked for so long that nobody's heartbeat can have been taken in: silence proves nothing.
             self.lines.iter_mut().for_each(Line::hear_everybody);

@@ -27,8 +27,7 @@ impl State {
 
     /// Whether a place is in line, called or inside.
     pub(super) fn is_held(&self, place: Place) -> bool {
-        let in_line = self.line(place.generation).is_some_and(|line| line.seat(place.number) != Seat::Absent);
-        in_line || self.sessions.until(place).is_some()
+        self.is_in_line(place) || self.sessions.until(place).is_some()
     }
 
     /// Where a place stands now, entering it if it was called.
@@ -39,6 +38,7 @@ impl State {
         if let Some(until) = self.sessions.until(place) {
             return Outcome::Admitted(place, until);
         }
+        self.away.hear(place);
         let Some(line) = self.line_mut(place.generation) else { return Outcome::Gone(place) };
         line.hear(place.number);
         match line.seat(place.number) {

@@ -92,6 +92,11 @@ pub(super) fn ends(value: Value, count: usize) -> Result<Vec<Option<Millis>>, Ga
     )
 }
 
+/// A list of 1 and 0; `count` in all.
+pub(super) fn truths(value: Value, count: usize) -> Result<Vec<bool>, Garbled> {
+    Ok(ends(value, count)?.iter().map(Option::is_some).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,9 +5,9 @@ use bytes::Bytes;
 use crate::room::name::RoomName;
 
 /// Keys of the room as a whole, in the order in which `lua/room/state.lua` takes them.
-const OF_ROOM: [&str; 6] = ["room", "sessions", "revoked", "revocations", "subjects", "scratch"];
+const OF_ROOM: [&str; 7] = ["room", "sessions", "revoked", "revocations", "subjects", "scratch", "away"];
 /// Keys of each of the lines, in the order in which `lua/room/line.lua` takes them.
-const OF_LINE: [&str; 6] = ["line", "seen", "before", "called", "calls", "heard"];
+const OF_LINE: [&str; 7] = ["line", "seen", "before", "called", "calls", "heard", "away"];
 /// The most lines of a room.
 const LINES: usize = 4;
 

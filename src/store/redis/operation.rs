@@ -34,6 +34,8 @@ pub(super) struct Enter;
 pub(super) struct Touch;
 /// `leave`
 pub(super) struct Leave;
+/// `away`
+pub(super) struct Away;
 
 impl Operation for Arrive {
     type Item = Newcomer;
@@ -113,6 +115,24 @@ impl Operation for Leave {
     }
 
     fn answers(value: Value, count: usize) -> Result<Vec<bool>, Garbled> {
-        Ok(decode::ends(value, count)?.iter().map(Option::is_some).collect())
+        decode::truths(value, count)
+    }
+}
+
+impl Operation for Away {
+    type Item = (Place, Millis);
+    type Answer = bool;
+
+    fn script(scripts: &Scripts) -> &Script {
+        &scripts.away
+    }
+
+    fn arguments(items: &[(Place, Millis)], args: &mut Vec<Bytes>) {
+        // A place and a time each, as for `touch`.
+        Touch::arguments(items, args);
+    }
+
+    fn answers(value: Value, count: usize) -> Result<Vec<bool>, Garbled> {
+        decode::truths(value, count)
     }
 }

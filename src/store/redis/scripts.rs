@@ -12,6 +12,7 @@ macro_rules! text {
             include_str!("../../../lua/room/tick.lua"),
             include_str!("../../../lua/room/heal.lua"),
             include_str!("../../../lua/room/present.lua"),
+            include_str!("../../../lua/room/away.lua"),
             include_str!(concat!("../../../lua/", $file)),
         )
     };
@@ -25,6 +26,7 @@ pub(super) struct Scripts {
     pub(super) enter: Script,
     pub(super) touch: Script,
     pub(super) leave: Script,
+    pub(super) away: Script,
     pub(super) control: Script,
 }
 
@@ -36,6 +38,7 @@ impl Scripts {
             enter: Script::new("enter", text!("enter.lua")),
             touch: Script::new("touch", text!("touch.lua")),
             leave: Script::new("leave", text!("leave.lua")),
+            away: Script::new("away", text!("away.lua")),
             control: Script::new("control", text!("control.lua")),
         }
     }
@@ -56,8 +59,8 @@ mod tests {
                 .map(|(name, _)| name)
                 .collect()
         };
-        let Scripts { arrive, observe, enter, touch, leave, control } = Scripts::new();
-        let scripts = [arrive, observe, enter, touch, leave, control];
+        let Scripts { arrive, observe, enter, touch, leave, away, control } = Scripts::new();
+        let scripts = [arrive, observe, enter, touch, leave, away, control];
         let mut used: BTreeSet<_> =
             scripts.iter().flat_map(|script| commands(script.text, "call('")).collect();
         used.extend(["EVAL", "EVALSHA"]);

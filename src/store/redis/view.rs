@@ -128,9 +128,11 @@ impl View {
 }
 
 fn line(value: Value) -> Result<LineView, Garbled> {
-    let values: [Value; 8] = array(value)?.try_into().map_err(|_| Garbled("a line of 8"))?;
-    let [generation, next, head, in_doubt, waiting_base, waiting, called_base, called] = values;
-    let ranked = |base: &Value, set: Value| Ok(Ranked::new(&bits_of(number(base)?, &bytes(set)?)));
+    let values: [Value; 10] = array(value)?.try_into().map_err(|_| Garbled("a line of 10"))?;
+    let [generation, next, head, in_doubt, waiting_base, waiting, called_base, called, away_base, away] =
+        values;
+    let bits = |base: &Value, set: Value| Ok(bits_of(number(base)?, &bytes(set)?));
+    let ranked = |base: &Value, set: Value| Ok(Ranked::new(&bits(base, set)?));
     Ok(LineView {
         generation: number(&generation)?,
         next: number(&next)?,
@@ -138,6 +140,7 @@ fn line(value: Value) -> Result<LineView, Garbled> {
         in_doubt: number(&in_doubt)? == 1,
         waiting: ranked(&waiting_base, waiting)?,
         called: ranked(&called_base, called)?,
+        away: bits(&away_base, away)?,
     })
 }
 

@@ -145,6 +145,8 @@ label! {
         Touch => "touch",
         /// Give up a place or a session.
         Leave => "leave",
+        /// Noting pages that go away.
+        Away => "away",
         /// Pause, resume, override, reset.
         Control => "control",
     }

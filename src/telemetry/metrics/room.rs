@@ -43,6 +43,8 @@ pub(super) struct RoomFamilies {
     wait: ByRoom<Histogram, Buckets>,
     admissions: ByRoom<Counter>,
     policy_conflicts: ByRoom<Counter>,
+    away_noted: ByRoom<Counter>,
+    away_ignored: ByRoom<Counter>,
     cut_off: ByRoom<Gauge>,
 }
 
@@ -58,6 +60,8 @@ impl RoomFamilies {
             wait: Family::new_with_constructor(Buckets(&WAIT_BUCKETS)),
             admissions: Family::default(),
             policy_conflicts: Family::default(),
+            away_noted: Family::default(),
+            away_ignored: Family::default(),
             cut_off: Family::default(),
         };
         registry.register("checks", "Checks answered, by what they came to", families.checks.clone());
@@ -87,6 +91,16 @@ impl RoomFamilies {
             families.policy_conflicts.clone(),
         );
         registry.register(
+            "away_noted",
+            "Pages that went away: their places are given up unless they are heard of again",
+            families.away_noted.clone(),
+        );
+        registry.register(
+            "away_ignored",
+            "Pages that went away and were not in line any more, or were too many at once",
+            families.away_ignored.clone(),
+        );
+        registry.register(
             "cut_off",
             "1 while the room's store calls are refused at once, because the last ones all failed",
             families.cut_off.clone(),
@@ -111,6 +125,8 @@ impl RoomFamilies {
             wait: self.wait.get_or_create_owned(&name),
             admissions: self.admissions.get_or_create_owned(&name),
             policy_conflicts: self.policy_conflicts.get_or_create_owned(&name),
+            away_noted: self.away_noted.get_or_create_owned(&name),
+            away_ignored: self.away_ignored.get_or_create_owned(&name),
             cut_off: Level::new(self.cut_off.get_or_create_owned(&name)),
         }
     }
@@ -130,6 +146,8 @@ pub struct RoomMetrics {
     wait: Histogram,
     admissions: Counter,
     policy_conflicts: Counter,
+    away_noted: Counter,
+    away_ignored: Counter,
     cut_off: Level,
 }
 
@@ -165,6 +183,16 @@ impl RoomMetrics {
     /// Two sources stated different limits for this room.
     pub fn policy_conflicted(&self) {
         self.policy_conflicts.inc();
+    }
+
+    /// So many pages went away, whose places are given up unless they are heard of again.
+    pub fn away_noted(&self, count: usize) {
+        self.away_noted.inc_by(count as u64);
+    }
+
+    /// So many pages went away whose places are left to silence.
+    pub fn away_ignored(&self, count: usize) {
+        self.away_ignored.inc_by(count as u64);
     }
 
     /// The room's store calls are refused at once from now on, or are made again.
