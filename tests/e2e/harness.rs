@@ -206,5 +206,7 @@ fn start_service(ports: &Ports, files: &Path, artifacts: &Path) -> Program {
     command.arg("--keys").arg(files.join("keys.yaml"));
     command.args(["--store", "memory", "--cookie-secure", "false", "--tick", "100ms", "--drain", "5s"]);
     command.args(["--log-format", "human"]);
+    // As with Envoy's timeout (`config`): a disk that is busy for 20 ms is no outage here.
+    command.args(["--store-budget", "2s", "--check-budget", "4s"]);
     Program::start("anteroom", &mut command, artifacts)
 }
