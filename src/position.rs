@@ -2,6 +2,7 @@
 
 pub mod grpc;
 pub mod http;
+mod script;
 pub mod sse;
 pub mod watching;
 
