@@ -1,7 +1,8 @@
 //! Which web origins may read a room's answers from their scripts, and whether with cookies: the key `allow_origins`.
 
+// From `core`: an address as a value, none of the I/O beside it in `std`.
+use core::net::Ipv6Addr;
 use std::fmt;
-use std::net::Ipv6Addr;
 
 use serde::{Deserialize, Serialize};
 
