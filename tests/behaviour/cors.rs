@@ -14,7 +14,7 @@ fn cors(answered: &Answered) -> Vec<(&str, &str)> {
     all
 }
 
-fn names<'a>(answered: &'a Answered, origin: &str) -> bool {
+fn names(answered: &Answered, origin: &str) -> bool {
     let found = cors(answered);
     let named = found.contains(&("access-control-allow-origin", origin));
     named

@@ -1,10 +1,12 @@
 //! Tokens in a request's body: the way of `sendBeacon`, which can set no headers and, across sites, brings no cookies.
 
+use std::error::Error;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderMap};
+use http_body_util::LengthLimitError;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -56,8 +58,7 @@ impl BodyError {
 pub(super) async fn tokens(headers: &HeaderMap, body: Body) -> Result<Tokens, BodyError> {
     let read = tokio::time::timeout(TIME, to_bytes(body, MAX_BODY)).await;
     let bytes = read.map_err(|_| BodyError::Incomplete)?.map_err(|error| {
-        let too_large = std::error::Error::source(&error)
-            .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
+        let too_large = error.source().is_some_and(<dyn Error>::is::<LengthLimitError>);
         if too_large { BodyError::TooLarge } else { BodyError::Incomplete }
     })?;
     if bytes.trim_ascii().is_empty() {
