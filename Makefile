@@ -51,7 +51,7 @@ chaos: rust redis ## what holds while Redis nodes, networks and replicas fail; f
 lint: rust $(ENVOY_BIN) ## formatting, clippy without warnings, Envoy's own opinion of its configuration
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
-	@$(ENVOY_BIN) --mode validate -c envoy/envoy.yaml --disable-hot-restart --log-level warn
+	@for config in envoy/*.yaml; do $(ENVOY_BIN) --mode validate -c "$$config" --disable-hot-restart --log-level warn; done
 
 bench: rust ## requests per second of a Check next to a no-op service, in one run (no pass or fail)
 	$(CARGO) run --release -p anteroom --example bench_check

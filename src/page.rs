@@ -3,7 +3,7 @@
 //! Pure rendering: a template, parsed once, and a [`View`] in; HTML out. The built-in template, its style, script
 //! and wording lie in `web/`; `docs/page.md` tells operators how to write a template of their own.
 
-mod compact;
+pub(crate) mod compact;
 mod escape;
 mod lang;
 mod template;

@@ -3,6 +3,7 @@
 pub mod cadence;
 pub mod grpc;
 pub mod http;
+mod script;
 pub mod sse;
 pub mod watching;
 

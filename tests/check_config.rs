@@ -59,6 +59,19 @@ fn one_route(context: &str) -> String {
 }
 
 #[test]
+fn what_we_ship_is_right() {
+    let folder = format!("{}/envoy", env!("CARGO_MANIFEST_DIR"));
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    let shipped: Vec<String> = files
+        .filter(|path| path.extension().is_some_and(|kind| kind == "yaml"))
+        .map(|path| path.to_str().unwrap().to_owned())
+        .collect();
+    assert!(shipped.len() >= 2, "{shipped:?}");
+    let (status, out) = check(&shipped.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(status, 0, "{out}");
+}
+
+#[test]
 fn files_that_are_right_get_a_line_each() {
     let rooms = File::new("rooms.yaml", "rooms: {blue: {rate: 5/s, burst: 2}, spare: {capacity: 1}}\n");
     let keys = File::new("keys.yaml", std::fs::read(data("keys.yaml")).unwrap());

@@ -253,6 +253,9 @@
   addEventListener("pageshow", (event) => {
     if (event.persisted && !over) soon(1, listen);
   });
+  // A tab closed while its visitor waits. Whoever is heard of again soon (this page loaded again, another tab) keeps
+  // the place; a page that loads itself to enter is over and says nothing.
+  addEventListener("pagehide", () => over || navigator.sendBeacon?.(base + "away"));
 
   if (start.status === "hold") {
     over = true;

@@ -3,6 +3,7 @@
     backend.py PORT
 
 Answers on 127.0.0.1: /shop and below, /open and below, /healthz, / (what there is). JSON where it is asked for, else HTML.
+/open/spa is web/example/, a single-page app that lets its visitor into /shop by the JavaScript client.
 """
 
 import html
@@ -10,8 +11,10 @@ import itertools
 import json
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import urlsplit
 
+SPA = Path(__file__).resolve().parents[2] / "web" / "example" / "index.html"
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{title}</title>
@@ -25,7 +28,8 @@ Leave the shop</button></p>"""
 PLACES = {
     "shop": ("You are in the shop", "Anteroom let you in."),
     "open": ("Open to all", "Nobody ever waits here."),
-    "": ("Demo backend", 'Try <a href="/shop">/shop</a>, which has a waiting room, and <a href="/open">/open</a>.'),
+    "": ("Demo backend", 'Try <a href="/shop">/shop</a>, which has a waiting room, <a href="/open">/open</a>, '
+         'and <a href="/open/spa">/open/spa</a>, a single-page app.'),
 }
 requests = itertools.count(1)  # next() on it is atomic: no lock is needed between threads
 
@@ -46,6 +50,8 @@ class Backend(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         if path == "/healthz":
             return self.send(200, "text/plain", "ok\n")
+        if path == "/open/spa":
+            return self.send(200, "text/html; charset=utf-8", SPA.read_text(encoding="utf-8"))
         place = path.strip("/").split("/")[0].lower()
         if place not in PLACES:
             return self.send(404, "text/plain", "There is nothing here.\n")

@@ -303,6 +303,7 @@ Anteroom is running. /shop takes 2 visitors at a time, each for 30 s after their
 
   In a browser        {at}/shop
                       (for more visitors: private windows, or the ones below)
+                      {at}/open/spa, a single-page app
 
   Two visitors enter, the third waits; each has a cookie jar
     curl -b a.jar -c a.jar {at}/shop

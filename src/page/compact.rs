@@ -4,7 +4,7 @@
 //! and no spaces that matter beside punctuation in the style.
 
 /// Without indentation, empty lines and lines that only comment.
-pub(super) fn script(source: &str) -> String {
+pub(crate) fn script(source: &str) -> String {
     let lines = source.lines().map(str::trim);
     let kept = lines.filter(|line| {
         let comment = line.starts_with("//") || (line.starts_with("/*") && line.ends_with("*/"));

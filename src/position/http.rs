@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use self::problem::{Problem, problem};
 use super::watching::Watching;
-use super::{Desk, sse};
+use super::{Desk, script, sse};
 use crate::cookie::TokenCookie;
 use crate::room::name::RoomName;
 use crate::room::standing::{Status, Told};
@@ -42,6 +42,7 @@ pub fn router(desk: Desk) -> Router {
     let public = Router::new()
         .route("/anteroom/v1/jwks.json", get(jwks))
         .route("/anteroom/v1/openapi.json", get(openapi))
+        .route("/anteroom/v1/anteroom.js", get(script::client))
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn(cross_origin::public));
     Router::new()

@@ -7,7 +7,7 @@ use anteroom::pb::anteroom::v1::{
 use tonic::Code;
 use tonic::transport::Channel;
 
-use crate::harness::{SOON, Scene};
+use crate::harness::{SOON, Scene, until};
 
 async fn client(scene: &Scene) -> WaitingRoomClient<Channel> {
     WaitingRoomClient::connect(scene.ports.url("")).await.unwrap()
@@ -75,6 +75,47 @@ async fn join_watch_enter_and_leave() {
     client.leave(leave.clone()).await.unwrap();
     client.leave(leave).await.expect("also when already gone");
     scene.visitor().enters().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_ends_a_watch_and_the_next_one_finds_the_place() {
+    let mut scene = Scene::new("a_drain_ends_a_watch_and_the_next_one_finds_the_place").await;
+    let _inside = (scene.inside().await, scene.inside().await);
+    let mut client = client(&scene).await;
+    let room = String::from("shop");
+    let joined = client.join(JoinRequest { room: room.clone(), ..Default::default() }).await.unwrap();
+    let joined = joined.into_inner();
+    let ask = WatchPositionRequest { room, ticket: joined.ticket.unwrap() };
+    let number = joined.standing.unwrap().number;
+    let mut stream = client.watch_position(ask.clone()).await.unwrap().into_inner();
+    assert_eq!(stream.message().await.unwrap().unwrap().standing.unwrap().number, number);
+
+    scene.service().terminate();
+    let told = async {
+        loop {
+            match stream.message().await {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("the stream ended as if there were nothing more to tell"),
+                Err(status) => return status,
+            }
+        }
+    };
+    let status = tokio::time::timeout(SOON, told).await.expect("the stream ends with the drain");
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    assert!(status.message().contains("your place is kept"), "{status:?}");
+    assert!(scene.service().ended(SOON).await.expect("ends in time").success());
+    scene.kill_service();
+    scene.restart_service().await;
+
+    // Envoy needs a moment to connect again; a client comes back with a backoff, as the status asks it to.
+    let mut again = until("the service answers through Envoy", SOON, || {
+        let (mut client, ask) = (client.clone(), ask.clone());
+        async move { client.watch_position(ask).await.ok() }
+    })
+    .await
+    .into_inner();
+    let standing = again.message().await.unwrap().unwrap().standing.unwrap();
+    assert_eq!((standing.status(), standing.number, standing.position), (Status::Waiting, number, 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,12 +12,14 @@ pub(crate) mod sse;
 pub(crate) mod tokens;
 pub(crate) mod visitor;
 
+#[path = "../support/browser.rs"]
+pub(crate) mod browser;
 #[path = "../support/free_port.rs"]
 mod free_port;
 #[path = "../support/until.rs"]
 mod until;
 
-pub(crate) use self::until::{SOON, until};
+pub(crate) use self::until::{SOON, until, until_true};
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -80,12 +82,25 @@ impl Scene {
         Self::with(test, |config| config).await
     }
 
+    /// As [`Scene::with`], for pages of another origin: that of the backend, which is told here.
+    pub(crate) async fn with_origin(
+        test: &str,
+        change: impl FnOnce(EnvoyConfig, &str) -> EnvoyConfig,
+    ) -> Self {
+        let backend = Backend::start().await;
+        let origin = backend.origin();
+        Self::set(test, backend, |config| change(config, &origin)).await
+    }
+
     /// The scene with changes to `envoy/envoy.yaml`. `test` names the folder of its logs.
     pub(crate) async fn with(test: &str, change: impl FnOnce(EnvoyConfig) -> EnvoyConfig) -> Self {
+        Self::set(test, Backend::start().await, change).await
+    }
+
+    async fn set(test: &str, backend: Backend, change: impl FnOnce(EnvoyConfig) -> EnvoyConfig) -> Self {
         let envoy_bin = envoy();
         let artifacts = artifacts(test);
         let files = tempfile::tempdir().unwrap();
-        let backend = Backend::start().await;
         let ports = Ports::choose(backend.port);
         let envoy_yaml = files.path().join("envoy.yaml");
         std::fs::write(&envoy_yaml, change(EnvoyConfig::shipped()).text(&ports)).unwrap();
@@ -206,5 +221,7 @@ fn start_service(ports: &Ports, files: &Path, artifacts: &Path) -> Program {
     command.arg("--keys").arg(files.join("keys.yaml"));
     command.args(["--store", "memory", "--cookie-secure", "false", "--tick", "100ms", "--drain", "5s"]);
     command.args(["--log-format", "human"]);
+    // As with Envoy's timeout (`config`): a disk that is busy for 20 ms is no outage here.
+    command.args(["--store-budget", "2s", "--check-budget", "4s"]);
     Program::start("anteroom", &mut command, artifacts)
 }

@@ -6,12 +6,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 mod browser;
+mod client;
 mod cors;
+mod cross_origin;
 mod entering;
 mod grpc;
+mod grpc_web;
 mod harness;
 mod order;
 mod outages;
 mod protocols;
 mod streams;
+mod tabs;
+mod transcoder;
 mod trespass;

@@ -3,30 +3,30 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed unwrap is a failed test")]
 
+#[path = "../support/browser.rs"]
 mod browser;
+mod client;
 mod site;
+#[path = "../support/until.rs"]
+mod until;
 
 use std::time::Duration;
 
 use anteroom::page::Lang;
 use anteroom::room::standing::{Eta, Standing, Status};
-use browser::{Browser, Manner, eventually};
+use browser::{Browser, Manner};
 use serde_json::json;
 use site::{Site, Stream, become_, waiting};
-use tokio::sync::{Mutex, MutexGuard};
+use until::{SOON, until_true};
 
-/// One browser at a time: several at once make each other slow.
-static TURN: Mutex<()> = Mutex::const_new(());
-
-async fn open(site: &Site) -> (Browser, MutexGuard<'static, ()>) {
-    open_with(site, Manner { width: 1_200, scripts: true }).await
+async fn open(site: &Site) -> Browser {
+    open_with(site, Manner::default()).await
 }
 
-async fn open_with(site: &Site, manner: Manner) -> (Browser, MutexGuard<'static, ()>) {
-    let turn = TURN.lock().await;
+async fn open_with(site: &Site, manner: Manner) -> Browser {
     let browser = Browser::start(manner).await;
     browser.client.goto(&site.shop()).await.unwrap();
-    (browser, turn)
+    browser
 }
 
 /// The expression for the text the page shows under a name.
@@ -39,7 +39,7 @@ const INSIDE: &str = "document.title === 'Inside'";
 #[tokio::test(flavor = "multi_thread")]
 async fn follows_the_stream_and_enters_by_itself() {
     let site = Site::start(waiting(17, 1_003), Stream::Live).await;
-    let (browser, _turn) = open(&site).await;
+    let browser = open(&site).await;
     browser.until(&shown("position", "1,003")).await;
     browser
         .until("document.querySelector('[data-anteroom=connection]').textContent.startsWith('Live · as of ')")
@@ -76,7 +76,7 @@ async fn follows_the_stream_and_enters_by_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn polls_where_there_is_no_stream() {
     let site = Site::start(waiting(17, 3), Stream::Missing).await;
-    let (browser, _turn) = open(&site).await;
+    let browser = open(&site).await;
     site.now(|script| script.standing = Some(waiting(17, 2)));
     browser.until(&shown("position", "2")).await;
     browser
@@ -85,7 +85,7 @@ async fn polls_where_there_is_no_stream() {
     // An outage in between is survived.
     let polls = site.seen().polls.len();
     site.now(|script| script.poll = 503);
-    eventually("another poll", || site.seen().polls.len() > polls).await;
+    until_true("another poll", SOON, || site.seen().polls.len() > polls).await;
     browser.until(&shown("connection", "Connection lost. Trying again automatically.")).await;
     site.now(|script| {
         script.poll = 200;
@@ -105,8 +105,8 @@ async fn polls_where_there_is_no_stream() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_breaks_off_is_no_end() {
     let site = Site::start(waiting(17, 3), Stream::BreaksOff).await;
-    let (browser, _turn) = open(&site).await;
-    eventually("the stream was taken up again", || site.seen().streams.len() >= 2).await;
+    let browser = open(&site).await;
+    until_true("the stream was taken up again", SOON, || site.seen().streams.len() >= 2).await;
     site.now(|script| script.standing = Some(waiting(17, 2)));
     browser.until(&shown("position", "2")).await;
     site.now(|script| script.stream = Stream::Missing);
@@ -118,7 +118,7 @@ async fn a_stream_that_breaks_off_is_no_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_place_is_said_and_can_be_taken_anew() {
     let site = Site::start(waiting(17, 3), Stream::Live).await;
-    let (browser, _turn) = open(&site).await;
+    let browser = open(&site).await;
     browser
         .until("document.querySelector('[data-anteroom=connection]').textContent.startsWith('Live')")
         .await;
@@ -139,8 +139,8 @@ async fn a_lost_place_is_said_and_can_be_taken_anew() {
 async fn an_unknown_ticket_loads_the_page_anew() {
     let site = Site::start(waiting(17, 3), Stream::Missing).await;
     site.now(|script| script.poll = 410);
-    let (browser, _turn) = open(&site).await;
-    eventually("a poll", || !site.seen().polls.is_empty()).await;
+    let browser = open(&site).await;
+    until_true("a poll", SOON, || !site.seen().polls.is_empty()).await;
     site.now(|script| {
         script.standing = Some(waiting(41, 5));
         script.poll = 200;
@@ -155,8 +155,8 @@ async fn reloads_that_do_not_help_grow_rare() {
     // The page goes on saying "waiting" while the stream says "called": a disagreement must not become a storm.
     let site = Site::start(become_(Status::Called, 17), Stream::Live).await;
     site.now(|script| script.page = Some(waiting(17, 1)));
-    let (_browser, _turn) = open(&site).await;
-    eventually("three automatic reloads", || site.seen().pages.len() >= 4).await;
+    let _browser = open(&site).await;
+    until_true("three automatic reloads", SOON, || site.seen().pages.len() >= 4).await;
     let pages = site.seen().pages;
     // Before each reload the stream is opened after at least a second; then comes the pause: none, 2 s, 4 s, each
     // ± 20 %.
@@ -169,7 +169,7 @@ async fn reloads_that_do_not_help_grow_rare() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fragment_does_not_keep_anybody_out() {
     let site = Site::start(waiting(17, 1), Stream::Live).await;
-    let (browser, _turn) = open(&site).await;
+    let browser = open(&site).await;
     browser.client.goto(&format!("{}#basket", site.shop())).await.unwrap();
     site.now(|script| {
         script.standing = Some(become_(Status::Admitted, 17));
@@ -183,9 +183,9 @@ async fn a_fragment_does_not_keep_anybody_out() {
 async fn a_hold_ends_by_itself() {
     let site = Site::start(waiting(17, 3), Stream::Live).await;
     site.now(|script| script.standing = None);
-    let (browser, _turn) = open(&site).await;
+    let browser = open(&site).await;
     browser.until(&shown("headline", "We’re lining you up")).await;
-    eventually("another try", || site.seen().pages.len() >= 2).await;
+    until_true("another try", SOON, || site.seen().pages.len() >= 2).await;
     site.now(|script| script.standing = Some(waiting(17, 3)));
     browser.until(&shown("number", "17")).await;
     site.assert_never_hammered();
@@ -194,13 +194,13 @@ async fn a_hold_ends_by_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_script_the_page_refreshes_itself_and_enters() {
     let site = Site::start(waiting(17, 3), Stream::Live).await;
-    let (_browser, _turn) = open_with(&site, Manner { width: 1_200, scripts: false }).await;
-    eventually("two refreshes", || site.seen().pages.len() >= 3).await;
+    let _browser = open_with(&site, Manner { scripts: false, ..Manner::default() }).await;
+    until_true("two refreshes", SOON, || site.seen().pages.len() >= 3).await;
     let seen = site.seen();
     assert!(seen.streams.is_empty() && seen.polls.is_empty(), "scripts ran: {seen:?}");
     site.now(|script| script.open = true);
     let loads = site.seen().pages.len();
-    eventually("the visitor is inside", || site.seen().pages.len() > loads).await;
+    until_true("the visitor is inside", SOON, || site.seen().pages.len() > loads).await;
 }
 
 /// Standings that take every turn of the wording.
@@ -233,7 +233,7 @@ fn every_wording() -> Vec<Standing> {
 #[tokio::test(flavor = "multi_thread")]
 async fn script_and_server_say_the_same_at_every_width() {
     let site = Site::start(waiting(17, 3), Stream::Missing).await;
-    let (browser, _turn) = open_with(&site, Manner { width: 320, scripts: true }).await;
+    let browser = open_with(&site, Manner { width: 320, ..Manner::default() }).await;
     // The page as it came from the server next to the page after its script took in the same standing.
     let compare = r"
         const [done] = arguments;

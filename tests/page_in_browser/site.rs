@@ -12,8 +12,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Json, Response};
-use axum::routing::get;
+use axum::response::{Html, IntoResponse, Json, Response};
+use axum::routing::{get, post};
 use futures_util::stream;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -48,6 +48,8 @@ pub(crate) struct Script {
     pub(crate) stream: Stream,
     /// The status of a poll.
     pub(crate) poll: u16,
+    /// `Retry-After` of a poll, in seconds.
+    pub(crate) retry_after: Option<u32>,
     pub(crate) lang: Lang,
 }
 
@@ -57,6 +59,12 @@ pub(crate) struct Seen {
     pub(crate) pages: Vec<Instant>,
     pub(crate) streams: Vec<Instant>,
     pub(crate) polls: Vec<Instant>,
+    /// `Last-Event-ID` of each stream, "" without one.
+    pub(crate) last_ids: Vec<String>,
+    /// The ticket that came by header with each poll, "" without one.
+    pub(crate) tickets: Vec<String>,
+    /// What pages said when they were closed.
+    pub(crate) farewells: Vec<String>,
 }
 
 struct Inner {
@@ -87,8 +95,15 @@ pub(crate) fn become_(status: Status, number: u64) -> Standing {
 
 impl Site {
     pub(crate) async fn start(standing: Standing, stream: Stream) -> Self {
-        let script =
-            Script { standing: Some(standing), open: false, page: None, stream, poll: 200, lang: Lang::En };
+        let script = Script {
+            standing: Some(standing),
+            open: false,
+            page: None,
+            stream,
+            poll: 200,
+            retry_after: None,
+            lang: Lang::En,
+        };
         let inner = Arc::new(Inner {
             page: Page::builtin(),
             script: watch::channel(script).0,
@@ -98,6 +113,9 @@ impl Site {
             .route("/shop", get(shop))
             .route("/anteroom/v1/rooms/shop/stream", get(events))
             .route("/anteroom/v1/rooms/shop/position", get(position))
+            .route("/anteroom/v1/rooms/shop/away", post(away))
+            .route("/anteroom/v1/anteroom.js", get(client))
+            .route("/blank", get(|| async { Html("<!doctype html><title>Blank</title>") }))
             .with_state(Arc::clone(&inner));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -117,6 +135,11 @@ impl Site {
 
     pub(crate) fn shop(&self) -> String {
         format!("http://{}/shop", self.address)
+    }
+
+    /// A page without script of its own.
+    pub(crate) fn blank(&self) -> String {
+        format!("http://{}/blank", self.address)
     }
 
     pub(crate) fn now(&self, change: impl FnOnce(&mut Script)) {
@@ -164,14 +187,39 @@ async fn shop(State(site): State<Arc<Inner>>, headers: HeaderMap) -> Response {
     (StatusCode::TOO_MANY_REQUESTS, headers, html).into_response()
 }
 
-async fn position(State(site): State<Arc<Inner>>) -> Response {
-    site.seen.lock().polls.push(Instant::now());
+async fn position(State(site): State<Arc<Inner>>, headers: HeaderMap) -> Response {
+    {
+        let mut seen = site.seen.lock();
+        seen.polls.push(Instant::now());
+        seen.tickets.push(text(&headers, "x-anteroom-ticket"));
+    }
     let script = site.script.borrow().clone();
-    (StatusCode::from_u16(script.poll).unwrap(), Json(script.standing)).into_response()
+    let mut answer = (StatusCode::from_u16(script.poll).unwrap(), Json(script.standing)).into_response();
+    if let Some(seconds) = script.retry_after {
+        answer.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    answer
 }
 
-async fn events(State(site): State<Arc<Inner>>) -> Response {
-    site.seen.lock().streams.push(Instant::now());
+async fn away(State(site): State<Arc<Inner>>, said: String) -> StatusCode {
+    site.seen.lock().farewells.push(said);
+    StatusCode::NO_CONTENT
+}
+
+async fn client() -> Response {
+    ([(header::CONTENT_TYPE, "text/javascript")], include_str!("../../web/anteroom.js")).into_response()
+}
+
+fn text(headers: &HeaderMap, name: &str) -> String {
+    headers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned()
+}
+
+async fn events(State(site): State<Arc<Inner>>, headers: HeaderMap) -> Response {
+    {
+        let mut seen = site.seen.lock();
+        seen.streams.push(Instant::now());
+        seen.last_ids.push(text(&headers, "last-event-id"));
+    }
     let mut script = site.script.subscribe();
     let mode = script.borrow().stream;
     if mode == Stream::Missing {
@@ -189,7 +237,9 @@ async fn events(State(site): State<Arc<Inner>>) -> Response {
             Status::Called | Status::Admitted => "admitted",
             Status::Gone => "gone",
         };
-        let text = format!("event: {event}\ndata: {}\n\n", serde_json::json!(standing));
+        let id = standing.position;
+        let text =
+            format!("retry: 1000\nid: {id}\nevent: {event}\ndata: {}\n\n", serde_json::json!(standing));
         Some((Ok::<_, Infallible>(text), (script, true)))
     });
     let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];

@@ -46,6 +46,11 @@ impl Backend {
         Self { port, requests, task }
     }
 
+    /// The origin of the pages it serves by itself, without Envoy.
+    pub(crate) fn origin(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
     /// How many requests have reached it.
     pub(crate) fn requests(&self) -> u64 {
         self.requests.load(Ordering::SeqCst)
@@ -65,6 +70,18 @@ fn answer(request: &Request<Incoming>) -> Response<String> {
         .map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes())))
         .collect();
     let path = request.uri().path();
+    // The example, as the demo serves it, and a page for scripts of the tests.
+    let page = match path {
+        "/open/spa" => Some(include_str!("../../../web/example/index.html")),
+        "/open/blank" => Some("<!doctype html><title>Blank</title>"),
+        _ => None,
+    };
+    if let Some(page) = page {
+        return Response::builder()
+            .header("content-type", "text/html; charset=utf-8")
+            .body(page.into())
+            .unwrap();
+    }
     let shop = path.to_ascii_lowercase().starts_with("/shop");
     let title = if shop { "You are in the shop" } else { "Backend" };
     let html = headers.get("accept").is_some_and(|accept| accept.contains("text/html"));

@@ -12,7 +12,7 @@ impl EnvoyConfig {
     /// gets its turn, and what is tested here is what is answered, not how fast.
     pub(crate) fn shipped() -> Self {
         let text = std::fs::read_to_string(super::root().join("envoy/envoy.yaml")).unwrap();
-        Self(text).replace("timeout: 0.1s", "timeout: 5s")
+        Self(text).replace("timeout: 0.1s", "timeout: 5s").replace("max_interval: 0.1s", "max_interval: 5s")
     }
 
     /// Replaces text that must stand there exactly once: a test must not run on settings it does not expect.

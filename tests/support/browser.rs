@@ -1,20 +1,28 @@
 //! A headless Chromium of the test's own: started by `chromedriver` on a free port, with a profile of its own, and
 //! gone when the test is, also when it fails.
 
+// Each test binary uses a part of it.
+#![allow(dead_code)]
+
 use std::env;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use fantoccini::wd::WindowHandle;
 use fantoccini::{Client, ClientBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::sync::{Mutex, MutexGuard};
 
 /// How long anything the browser should do may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One browser at a time: several at once make each other slow.
+static TURN: Mutex<()> = Mutex::const_new(());
 
 /// What a browser is like.
 #[derive(Clone, Copy)]
@@ -25,11 +33,18 @@ pub(crate) struct Manner {
     pub(crate) scripts: bool,
 }
 
+impl Default for Manner {
+    fn default() -> Self {
+        Self { width: 1_200, scripts: true }
+    }
+}
+
 /// A running browser; dropping it ends its processes.
 pub(crate) struct Browser {
     pub(crate) client: Client,
     /// Held for its drop.
     _driver: Driver,
+    _turn: MutexGuard<'static, ()>,
 }
 
 /// A running chromedriver and the profile it gives its browser; dropping it ends both.
@@ -39,7 +54,9 @@ struct Driver {
 }
 
 impl Browser {
+    /// Waits for its turn, then starts.
     pub(crate) async fn start(manner: Manner) -> Self {
+        let turn = TURN.lock().await;
         let chromium = find("CHROMIUM", &["chromium", "chromium-browser", "google-chrome"]);
         let chromedriver = find("CHROMEDRIVER", &["chromedriver"]);
         let process = Command::new(chromedriver)
@@ -60,6 +77,9 @@ impl Browser {
             "--disable-background-networking",
             "--disable-component-update",
             "--disable-sync",
+            "--disable-breakpad",
+            "--no-proxy-server",
+            "--lang=en-GB",
         ]
         .map(String::from)
         .to_vec();
@@ -78,7 +98,7 @@ impl Browser {
             .connect(&format!("http://127.0.0.1:{port}"))
             .await
             .expect("chromium starts");
-        Self { client, _driver: driver }
+        Self { client, _driver: driver, _turn: turn }
     }
 
     /// What an expression comes to in the page.
@@ -86,25 +106,52 @@ impl Browser {
         self.client.execute(&format!("return {expression}"), Vec::new()).await.unwrap_or_default()
     }
 
+    /// What an asynchronous function's body comes to in the page, or the error it throws; `found` is its argument.
+    pub(crate) async fn run(&self, body: &str, found: serde_json::Value) -> serde_json::Value {
+        let script = format!(
+            "const [found, done] = arguments;
+             (async () => {{ {body} }})().then((value) => done(value ?? null), (error) => done(`thrown: ${{error}}`))"
+        );
+        self.client.execute_async(&script, vec![found]).await.unwrap()
+    }
+
     /// Waits until an expression is true in the page.
     pub(crate) async fn until(&self, expression: &str) {
         let deadline = Instant::now() + PATIENCE;
         while self.value(expression).await != json!(true) {
-            if Instant::now() > deadline {
-                let page = self.value("document.title + '\\n' + document.body.innerText").await;
-                panic!("never came true: {expression}; the page says: {}", page.as_str().unwrap_or_default());
-            }
+            assert!(
+                Instant::now() < deadline,
+                "never came true: {expression}; the page says: {}",
+                self.text().await
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
-}
 
-/// Waits until `condition` holds on the test's side.
-pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "never happened: {what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    /// Title and text of the page; empty while one page replaces another.
+    pub(crate) async fn text(&self) -> String {
+        let text = self.value("document.title + '\\n' + document.body.innerText").await;
+        text.as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Opens another tab of the same profile, and turns to it.
+    pub(crate) async fn open_tab(&self, url: &str) -> WindowHandle {
+        let tab = self.client.new_window(true).await.unwrap().handle;
+        self.client.switch_to_window(tab.clone()).await.unwrap();
+        self.client.goto(url).await.unwrap();
+        tab
+    }
+
+    /// Closes this tab as a visitor does, and turns to another.
+    pub(crate) async fn close_tab(&self, other: WindowHandle) {
+        self.client.close_window().await.unwrap();
+        self.client.switch_to_window(other).await.unwrap();
+    }
+
+    /// Keeps what the page looks like.
+    pub(crate) async fn keep_screenshot(&self, file: &Path) {
+        let image = self.client.screenshot().await.unwrap();
+        std::fs::write(file, image).unwrap();
     }
 }
 
