@@ -26,6 +26,7 @@ use crate::listen::{BindError, Bound, Limits, Listen, incoming, serve_http};
 use crate::pb;
 use crate::pb::anteroom::v1::waiting_room_server::WaitingRoomServer;
 use crate::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
+use crate::position::tracer::TracerDesk;
 use crate::position::{self, Cadence, Desk};
 use crate::room::token::{KeyError, KeyRing};
 use crate::rooms::{Options, Rooms};
@@ -187,7 +188,9 @@ impl Wiring<'_> {
             let service = WaitingRoomServer::new(desk.clone());
             self.serve_grpc(tasks, "position gRPC", service, grpc, meter, limits)?;
             let meter = self.metrics.listener(ListenerLabel::Client);
-            let router = position::http::router(desk).merge(authz::forward::router(gate));
+            let router = position::http::router(desk)
+                .merge(position::tracer::router(self.tracer_desk()))
+                .merge(authz::forward::router(gate));
             tasks.spawn("client HTTP", serve_http(http, router, limits, meter, shutdown));
         }
         Ok(())
@@ -208,6 +211,10 @@ impl Wiring<'_> {
     fn desk(&self, shutdown: Shutdown) -> Desk {
         let cadence = Cadence { interval: self.settings.stream_interval, heartbeat: self.settings.heartbeat };
         Desk { rooms: self.rooms.clone(), cookies: self.cookies(), cadence, shutdown }
+    }
+
+    fn tracer_desk(&self) -> TracerDesk {
+        TracerDesk { rooms: self.rooms.clone(), routes: self.settings.routes.clone() }
     }
 
     fn cookies(&self) -> CookiePolicy {

@@ -3,6 +3,7 @@
 pub mod grpc;
 pub mod http;
 pub mod sse;
+pub mod tracer;
 pub mod watching;
 
 use std::sync::Arc;

@@ -11,8 +11,10 @@ pub mod feed;
 mod fresh;
 mod lookup;
 mod outage;
+pub mod poll;
 mod rejoin;
 mod replaced;
+mod users;
 pub mod visit;
 pub mod watch;
 
@@ -40,6 +42,7 @@ use fresh::Fresh;
 use lookup::Lookups;
 use outage::Outage;
 use replaced::Replaced;
+use users::{Quota, Users};
 use watch::Watchers;
 
 /// What the rooms need to know from the settings.
@@ -68,6 +71,8 @@ pub struct Rooms {
     streams: Arc<tokio::sync::Semaphore>,
     outage: Outage,
     lookups: Lookups,
+    /// How many users are known by name, in all rooms.
+    users: Arc<Quota>,
     /// Limits that took turns, each pair of them logged once.
     conflicts: OncePer,
 }
@@ -85,6 +90,8 @@ pub struct Room {
     /// Who was heard of since the last tick.
     beats: Mutex<Beats>,
     watchers: Watchers,
+    /// Who polls by name.
+    users: Users,
     /// Whether its store calls are worth making.
     breaker: Breaker,
     metrics: Arc<RoomMetrics>,
@@ -112,6 +119,7 @@ impl Rooms {
             streams: Arc::new(tokio::sync::Semaphore::new(options.max_streams)),
             outage: Outage::default(),
             lookups: Lookups::default(),
+            users: Arc::default(),
             conflicts: OncePer::new(),
         }
     }
@@ -185,6 +193,7 @@ impl Rooms {
                 fresh: Mutex::default(),
                 beats: Mutex::default(),
                 watchers: Watchers::default(),
+                users: Users::new(self.users.clone()),
                 breaker: Breaker::default(),
                 metrics: self.metrics.room(name),
                 activity: AtomicU64::new(1),

@@ -87,7 +87,9 @@ impl Forwarded {
         let headers = &parts.headers;
         let required = |name: &str| {
             let value = single(headers, name).map_err(unclear)?;
-            value.ok_or_else(|| unclear(format!("{name} is missing: the proxy states the client's request in it")))
+            value.ok_or_else(|| {
+                unclear(format!("{name} is missing: the proxy states the client's request in it"))
+            })
         };
         let host = match single(headers, "x-forwarded-host").map_err(unclear)? {
             Some(host) => host,

@@ -41,7 +41,7 @@ pub fn router(desk: Desk) -> Router {
         .with_state(desk)
 }
 
-async fn never_cached(request: Request, next: Next) -> Response {
+pub(super) async fn never_cached(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
@@ -150,7 +150,7 @@ fn tokens(headers: &HeaderMap, cookie: TokenCookie, room: &RoomName) -> Vec<Stri
 }
 
 /// Why a request gets no answer, as an RFC 9457 problem document.
-enum Problem {
+pub(super) enum Problem {
     BadName,
     Visit(VisitError),
 }
@@ -189,7 +189,7 @@ impl IntoResponse for Problem {
     }
 }
 
-fn problem(status: StatusCode, detail: &str) -> Response {
+pub(super) fn problem(status: StatusCode, detail: &str) -> Response {
     answer(status, &document(status, detail))
 }
 

@@ -5,6 +5,7 @@
 
 mod checkpoint;
 mod crowd;
+mod forward;
 mod gate;
 mod grpc;
 mod http;
@@ -18,5 +19,6 @@ mod redis_server;
 mod remote;
 mod store;
 mod streams;
+mod tracer;
 mod visits;
 mod world;

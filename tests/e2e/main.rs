@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 mod browser;
+mod doors;
 mod entering;
 mod grpc;
 mod harness;
@@ -13,4 +14,5 @@ mod order;
 mod outages;
 mod protocols;
 mod streams;
+mod tracer;
 mod trespass;

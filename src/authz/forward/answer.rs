@@ -78,7 +78,8 @@ fn admitted(door: Door, ok: OkHttpResponse) -> Response {
 fn come_in(ok: OkHttpResponse, question: &Question<'_>) -> Response {
     let mut response = uncached(StatusCode::TEMPORARY_REDIRECT, Body::empty());
     let cookies = ok.response_headers_to_add.into_iter();
-    let cookies = cookies.filter(|option| option.header.as_ref().is_some_and(|header| header.key == "set-cookie"));
+    let cookies =
+        cookies.filter(|option| option.header.as_ref().is_some_and(|header| header.key == "set-cookie"));
     put(response.headers_mut(), cookies.collect());
     // `//elsewhere` and `/\elsewhere` would lead to another site.
     let path = question.path_and_query().unwrap_or_default().trim_start_matches(['/', '\\']);
@@ -111,7 +112,8 @@ fn uncached(status: StatusCode, body: Body) -> Response {
 fn put(headers: &mut HeaderMap, options: Vec<HeaderValueOption>) {
     for header in options.into_iter().filter_map(|option| option.header) {
         // Ours are tokens, numbers, checked names and fixed texts: always names and values of headers.
-        let (Ok(name), Ok(value)) = (HeaderName::try_from(header.key), HeaderValue::try_from(header.value)) else {
+        let (Ok(name), Ok(value)) = (HeaderName::try_from(header.key), HeaderValue::try_from(header.value))
+        else {
             continue;
         };
         if name == SET_COOKIE {
