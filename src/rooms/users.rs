@@ -258,7 +258,8 @@ mod tests {
         let quota = Arc::new(Quota::default());
         let (one, other) = (Users::new(quota.clone()), Users::new(quota.clone()));
         assert!(other.put(subject(0), user(1, 0)));
-        let fitting = (1..).take_while(|number| one.put(subject(*number), user(*number as u64, 0))).count();
+        let fitting =
+            (1..=MAX_USERS + 9).filter(|number| one.put(subject(*number), user(*number as u64, 0))).count();
         assert_eq!((fitting, quota.taken()), (MAX_USERS - 1, MAX_USERS));
         assert!(one.put(subject(1), user(MAX_USERS as u64 * 2, KEPT_MS)), "who is there already may move");
         one.sweep(KEPT_MS + SWEEP_MS);

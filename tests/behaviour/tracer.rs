@@ -24,7 +24,7 @@ use crate::probe::Mood;
 use crate::store::Subject as _;
 use crate::world::{TICK, World, pass_of, ring};
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// The API over a world with a rooms file: `shop` on the host `shop.example`, under these limits.
 struct Api {

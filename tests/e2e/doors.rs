@@ -44,7 +44,7 @@ async fn the_whole_way(scene: &Scene) {
     let page = fourth.send(Method::GET, "/shop", &html).await;
     assert_eq!(page.status, 429, "{page:?}");
     assert!(page.header("content-type").starts_with("text/html"), "{page:?}");
-    assert!(page.text.contains("lang=\"ko\"") && page.header("retry-after") != "", "{page:?}");
+    assert!(page.text.contains("lang=\"ko\"") && !page.header("retry-after").is_empty(), "{page:?}");
     assert!(page.header("content-security-policy").contains("nonce-"), "{page:?}");
     assert!(page.set_cookie("anteroom_ticket_shop").is_some(), "{page:?}");
     assert_eq!(
@@ -229,10 +229,10 @@ async fn gone_and_back(mut scene: Scene) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nginx_lets_all_in_without_anteroom_where_it_is_told_to() {
     let mut scene = Scene::behind_nginx("nginx_lets_all_in_without_anteroom", |config| {
-        let config = replace(config, "# proxy_intercept_errors on;", "proxy_intercept_errors on;");
+        let config = replace(&config, "# proxy_intercept_errors on;", "proxy_intercept_errors on;");
         let line = "error_page 500 502 503 504 = @anteroom_open;";
-        let config = replace(config, &format!("# {line}"), line);
-        replace(config, "# location @anteroom_open {", "location @anteroom_open {")
+        let config = replace(&config, &format!("# {line}"), line);
+        replace(&config, "# location @anteroom_open {", "location @anteroom_open {")
     })
     .await;
     let _inside = (scene.inside().await, scene.inside().await);

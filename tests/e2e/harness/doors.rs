@@ -14,13 +14,12 @@ impl Scene {
             let text = change(shipped("nginx/nginx.conf", files));
             // Of the system's folders nothing is used: the tests run as anybody.
             let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
-            let temporary: String =
-                temporary.iter().map(|kind| format!("\n    {kind}_temp_path {kind};")).collect();
-            let text = replace(text, "\nhttp {\n", &format!("\nhttp {{{temporary}\n"));
+            let temporary = temporary.map(|kind| format!("    {kind}_temp_path {kind};")).join("\n");
+            let text = replace(&text, "\nhttp {\n", &format!("\nhttp {{\n{temporary}\n"));
             // Patience for a busy machine, as the tests through Envoy have it.
             let text = text.replace("250ms;", "5s;");
             let file = files.join("nginx.conf");
-            std::fs::write(&file, moved(text, "127.0.0.1:8080", ports)).unwrap();
+            std::fs::write(&file, moved(&text, "127.0.0.1:8080", ports)).unwrap();
             let root = std::fs::metadata(files).unwrap().uid() == 0;
             let user = if root { "user root;" } else { "" };
             let mut command = Command::new("nginx");
@@ -36,7 +35,7 @@ impl Scene {
         let caddy = |ports: &Ports, files: &Path| {
             let text = shipped("caddy/Caddyfile", files).replace("250ms", "5s");
             let file = files.join("Caddyfile");
-            std::fs::write(&file, moved(text, ":8080", ports)).unwrap();
+            std::fs::write(&file, moved(&text, ":8080", ports)).unwrap();
             let mut command = Command::new("caddy");
             // It keeps what it makes in its home.
             command.env("HOME", files).env("XDG_DATA_HOME", files).env("XDG_CONFIG_HOME", files);
@@ -54,7 +53,7 @@ fn shipped(file: &str, files: &Path) -> String {
 }
 
 /// The text with the scene's ports; `public`: the address at which it listens.
-fn moved(text: String, public: &str, ports: &Ports) -> String {
+fn moved(text: &str, public: &str, ports: &Ports) -> String {
     let listen = public.replace("8080", &ports.public.to_string());
     let text = text
         .lines()
@@ -71,7 +70,7 @@ fn moved(text: String, public: &str, ports: &Ports) -> String {
 }
 
 /// Replaces text that must stand there exactly once.
-pub(crate) fn replace(text: String, old: &str, new: &str) -> String {
+pub(crate) fn replace(text: &str, old: &str, new: &str) -> String {
     assert_eq!(text.matches(old).count(), 1, "{old:?} should stand there exactly once");
     text.replacen(old, new, 1)
 }
