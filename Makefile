@@ -1,7 +1,7 @@
 # Anteroom: what a developer or CI runs. `make help` lists the targets.
 #
 # A fresh machine needs Rust, Python 3 and make. What else is missing goes into .tools/ (Envoy) or, for the browser
-# test and for Redis, is installed from the system's packages.
+# test, Redis, nginx and Caddy, is installed from the system's packages.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -16,6 +16,8 @@ TOOLS := $(CURDIR)/.tools
 VENV := $(TOOLS)/envoy-$(ENVOY_VERSION)
 ENVOY := $(VENV)/bin/envoy
 export ENVOY_BIN ?= $(ENVOY)
+# Where Debian puts nginx, and its users do not look.
+export PATH := $(PATH):/usr/sbin
 # Where cargo puts what it builds.
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 # How many tests go through Envoy at a time: each has an Envoy, a service and a crowd of visitors.
@@ -24,7 +26,7 @@ E2E_THREADS ?= 2
 # Where the demo's rooms live: memory, redis (one server) or cluster (six servers, two Anterooms).
 STORE ?= memory
 
-.PHONY: help run test e2e chaos lint bench bench-redis bench-streams tools browser redis rust clean
+.PHONY: help run test e2e chaos lint bench bench-redis bench-streams tools browser redis proxies rust clean
 
 help: ## lists the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -48,10 +50,13 @@ chaos: rust redis ## what holds while Redis nodes, networks and replicas fail; f
 	ANTEROOM_FIGURES=$$figures $(CARGO) test --profile fast --test cluster -- --include-ignored --nocapture --test-threads=1 $(ONLY); \
 	[ -n "$(ONLY)" ] || { $(PYTHON) tests/cluster/chaos.py $$figures >docs/chaos.md && echo "make: docs/chaos.md is written"; }
 
-lint: rust $(ENVOY_BIN) ## formatting, clippy without warnings, Envoy's own opinion of its configuration
+lint: rust proxies $(ENVOY_BIN) ## formatting, clippy without warnings, the proxies' own opinion of their configurations
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	@for config in envoy/*.yaml; do $(ENVOY_BIN) --mode validate -c "$$config" --disable-hot-restart --log-level warn; done
+	@files=$$(mktemp -d) && trap 'rm -rf "$$files"' EXIT; \
+	nginx -t -q -p $$files -c $(CURDIR)/nginx/nginx.conf -g 'pid nginx.pid; error_log stderr;'; \
+	HOME=$$files XDG_DATA_HOME=$$files XDG_CONFIG_HOME=$$files caddy validate --adapter caddyfile --config caddy/Caddyfile 2>$$files/log >&2 || { cat $$files/log >&2; exit 1; }
 
 bench: rust ## requests per second of a Check next to a no-op service, in one run (no pass or fail)
 	$(CARGO) run --release -p anteroom --example bench_check
@@ -63,7 +68,7 @@ bench-streams: rust redis ## 100,000 streams at one process: memory, CPU and Red
 	$(CARGO) build --release -p anteroom --bin anteroom --example bench_streams
 	$(TARGET)/release/examples/bench_streams --anteroom $(TARGET)/release/anteroom
 
-tools: $(ENVOY_BIN) browser redis ## installs what is missing: Envoy into .tools/, Chromium and Redis from the system's packages
+tools: $(ENVOY_BIN) browser redis proxies ## installs what is missing: Envoy into .tools/; Chromium, Redis, nginx and Caddy from the system's packages
 
 clean: ## removes what was built, installed and logged here
 	$(CARGO) clean
@@ -103,6 +108,9 @@ endef
 
 browser:
 	$(call install,the browser test,chromium:chromium chromedriver:chromium-driver)
+
+proxies:
+	$(call install,the tests through nginx and Caddy,nginx:nginx caddy:caddy)
 
 redis:
 	$(call install,the Redis store,redis-server:redis-server redis-cli:redis-tools)

@@ -17,7 +17,7 @@ use tracing::info;
 
 use crate::admin::{self, Readiness};
 use crate::authz::limits::LimitsReader;
-use crate::authz::{Gate, GateParts};
+use crate::authz::{self, Gate, GateParts};
 use crate::clock::Clock;
 use crate::config::settings::{Role, Settings};
 use crate::cookie::CookiePolicy;
@@ -27,6 +27,7 @@ use crate::pb;
 use crate::pb::anteroom::v1::waiting_room_server::WaitingRoomServer;
 use crate::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use crate::position::cadence::Cadence;
+use crate::position::tracer::TracerDesk;
 use crate::position::{self, Desk, Streaming};
 use crate::room::token::{KeyError, KeyRing};
 use crate::rooms::{Options, Rooms};
@@ -155,7 +156,7 @@ impl Wiring<'_> {
     async fn listen(&self, tasks: &mut Tasks) -> Result<(), AppError> {
         let settings = self.settings;
         let admin = bind(&settings.admin_listen, "--admin-listen", "admin").await?;
-        let authz = match settings.role {
+        let checks = match settings.role {
             Role::Serve | Role::Authz => {
                 Some(bind(&settings.authz_listen, "--authz-listen", "ext_authz").await?)
             }
@@ -169,11 +170,12 @@ impl Wiring<'_> {
             Role::Authz => None,
         };
         let shutdown = tasks.shutdown();
+        let gate = Arc::new(self.gate());
         let router = admin::router(self.metrics.clone(), self.readiness.clone());
         let meter = self.metrics.listener(ListenerLabel::Admin);
         tasks.spawn("admin", serve_http(admin, router, Limits::default(), meter, shutdown.clone()));
-        if let Some(bound) = authz {
-            let gate = AuthorizationServer::new(self.gate());
+        if let Some(bound) = checks {
+            let gate = AuthorizationServer::from_arc(gate.clone());
             let meter = self.metrics.listener(ListenerLabel::Authz);
             let limits =
                 Limits { max_streams_per_connection: clamp(settings.max_checks), ..Limits::default() };
@@ -197,7 +199,9 @@ impl Wiring<'_> {
             let service = WaitingRoomServer::new(desk.clone());
             self.serve_grpc(tasks, "position gRPC", service, grpc, meter, limits)?;
             let meter = self.metrics.listener(ListenerLabel::Client);
-            let router = position::http::router(desk);
+            let router = position::http::router(desk)
+                .merge(position::tracer::router(self.tracer_desk()))
+                .merge(authz::forward::router(gate));
             tasks.spawn("client HTTP", serve_http(http, router, limits, meter, shutdown));
         }
         Ok(())
@@ -226,6 +230,10 @@ impl Wiring<'_> {
         };
         let streaming = Arc::new(Streaming { rooms: self.rooms.clone(), cadence, shutdown });
         Desk { rooms: self.rooms.clone(), cookies: self.cookies(), streaming }
+    }
+
+    fn tracer_desk(&self) -> TracerDesk {
+        TracerDesk { rooms: self.rooms.clone(), routes: self.settings.routes.clone() }
     }
 
     fn cookies(&self) -> CookiePolicy {

@@ -1,5 +1,6 @@
 //! The Check: Envoy asks about a request, and hears whether its visitor may enter.
 
+pub mod forward;
 pub mod limits;
 pub mod request;
 pub mod response;
@@ -7,7 +8,6 @@ pub mod response;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -20,6 +20,7 @@ use crate::room::decision::{Bypass, Verdict};
 use crate::room::name::RoomName;
 use crate::room::policy::{Mistake, Policy};
 use crate::room::state::Subject;
+use crate::room::token::Kind;
 use crate::rooms::Rooms;
 use crate::rooms::visit::Shown;
 use crate::telemetry::logs::OncePer;
@@ -40,6 +41,8 @@ pub struct Gate {
     budget: Duration,
     in_flight: Semaphore,
     mistakes: OncePer,
+    /// Names of rooms that forward auth asked for and nobody knows.
+    strangers: OncePer,
 }
 
 /// What a [`Gate`] is made of.
@@ -65,7 +68,65 @@ impl Gate {
     pub fn new(parts: GateParts) -> Self {
         let GateParts { rooms, limits, cookies, page, tracer, budget, max_checks } = parts;
         let in_flight = Semaphore::new(max_checks.min(Semaphore::MAX_PERMITS));
-        Self { rooms, limits, cookies, page, tracer, budget, in_flight, mistakes: OncePer::new() }
+        let (mistakes, strangers) = (OncePer::new(), OncePer::new());
+        Self { rooms, limits, cookies, page, tracer, budget, in_flight, mistakes, strangers }
+    }
+
+    /// Makes a Check, and gives its verdict to whoever answers; all of it is measured, traced and logged.
+    ///
+    /// `handed`: a ticket that was issued for this very request a moment ago and has not reached its visitor yet.
+    async fn checked<T>(
+        &self,
+        question: &Question<'_>,
+        handed: Option<&str>,
+        give: impl FnOnce(&Verdict, Option<&Policy>) -> T,
+    ) -> T {
+        let _open = self.rooms.metrics().check_begun();
+        let (begun, begun_at) = (Instant::now(), SystemTime::now());
+        let trace = question.traceparent().and_then(TraceContext::parse);
+        let span = trace.as_ref().and_then(|trace| self.tracer.check_span(trace, begun_at));
+        let (mut verdict, policy) = if question.is_http() {
+            self.answer(question).await
+        } else {
+            let message = "the CheckRequest has no attributes.request.http: ask about HTTP requests";
+            (Verdict::Error { message: message.to_owned() }, None)
+        };
+        if let Some(ticket) = handed {
+            self.hand_over(&mut verdict, ticket);
+        }
+        let answer = give(&verdict, policy.as_deref());
+        let room = policy.as_ref().map(|policy| &policy.room);
+        let label = VerdictLabel::from(&verdict);
+        self.rooms.metrics().check_took(label, begun.elapsed());
+        if let Some(span) = span {
+            span.finish(room, label, position(&verdict));
+        }
+        tracing::debug!(
+            request = question.request_id(),
+            trace = trace.as_ref().map(|trace| tracing::field::display(trace.trace_id())),
+            room = room.map(RoomName::as_str),
+            verdict = ?label,
+            "checked"
+        );
+        answer
+    }
+
+    /// The answer to a verdict under the room's limits.
+    fn render(&self, verdict: &Verdict, policy: Option<&Policy>, question: &Question<'_>) -> CheckResponse {
+        let origins = policy.map(|policy| &policy.allow_origins);
+        response::render(verdict, question, origins, &self.cookies, &|view| self.html(question, view))
+    }
+
+    /// Lets the answer carry a ticket that its visitor was not given yet, if it is that of the place told.
+    fn hand_over(&self, verdict: &mut Verdict, ticket: &str) {
+        let Verdict::Wait(wait) = verdict else { return };
+        let now = self.rooms.now();
+        if wait.ticket.is_none()
+            && let Ok(claims) = self.rooms.keys().verify(Kind::Ticket, &wait.standing.room, ticket, now)
+            && claims.number == wait.standing.number
+        {
+            wait.ticket = Some((ticket.to_owned(), claims.exp.saturating_sub(now / 1_000)));
+        }
     }
 
     /// What the request comes to, and the limits of the room it was meant for.
@@ -134,33 +195,9 @@ impl Gate {
 #[tonic::async_trait]
 impl Authorization for Gate {
     async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
-        let _open = self.rooms.metrics().check_begun();
-        let (begun, begun_at) = (Instant::now(), SystemTime::now());
         let question = Question::of(request.get_ref());
-        let trace = question.traceparent().and_then(TraceContext::parse);
-        let span = trace.as_ref().and_then(|trace| self.tracer.check_span(trace, begun_at));
-        let (verdict, policy) = if question.is_http() {
-            self.answer(&question).await
-        } else {
-            let message = "the CheckRequest has no attributes.request.http: ask about HTTP requests";
-            (Verdict::Error { message: message.to_owned() }, None)
-        };
-        let origins = policy.as_ref().map(|policy| &policy.allow_origins);
-        let html = |view: View<'_>| self.html(&question, view);
-        let response = response::render(&verdict, &question, origins, &self.cookies, &html);
-        let room = policy.as_ref().map(|policy| &policy.room);
-        let label = VerdictLabel::from(&verdict);
-        self.rooms.metrics().check_took(label, begun.elapsed());
-        if let Some(span) = span {
-            span.finish(room, label, position(&verdict));
-        }
-        tracing::debug!(
-            request = question.request_id(),
-            trace = trace.as_ref().map(|trace| tracing::field::display(trace.trace_id())),
-            room = room.map(RoomName::as_str),
-            verdict = ?label,
-            "checked"
-        );
+        let response =
+            self.checked(&question, None, |verdict, policy| self.render(verdict, policy, &question)).await;
         Ok(Response::new(response))
     }
 }
@@ -182,29 +219,6 @@ fn shown(question: &Question<'_>, policy: &Policy) -> Shown {
         passes: tokens(TokenCookie::Pass),
         ticket_stated: question.header(TICKET_HEADER).is_some(),
         pass_stated: question.header(PASS_HEADER).is_some(),
-        subject: question.subject(None).map(|subject| digest(subject.issuer, subject.name)),
-    }
-}
-
-/// A user's digest. The lengths go in too, or an issuer and a name could be cut at another place.
-fn digest(issuer: &str, name: &str) -> Subject {
-    let mut hash = Sha256::new();
-    for part in [issuer, name] {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
-    }
-    let mut digest = [0; 16];
-    digest.copy_from_slice(&hash.finalize()[..16]);
-    Subject(digest)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn users_of_different_issuers_are_different() {
-        assert_ne!(digest("a", "bc"), digest("ab", "c"));
-        assert_eq!(digest("a", "bc"), digest("a", "bc"));
+        subject: question.subject(None).map(|subject| Subject::of(&[subject.issuer, subject.name])),
     }
 }

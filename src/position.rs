@@ -3,8 +3,10 @@
 pub mod cadence;
 pub mod grpc;
 pub mod http;
+mod problem;
 mod script;
 pub mod sse;
+pub mod tracer;
 pub mod watching;
 
 use std::sync::Arc;

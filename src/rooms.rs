@@ -12,8 +12,10 @@ pub mod feed;
 mod fresh;
 mod lookup;
 mod outage;
+pub mod poll;
 mod rejoin;
 mod replaced;
+mod users;
 pub mod visit;
 pub mod watch;
 
@@ -41,6 +43,7 @@ use fresh::Fresh;
 use lookup::Lookups;
 use outage::Outage;
 use replaced::Replaced;
+use users::{Quota, Users};
 use watch::Watchers;
 
 /// What the rooms need to know from the settings.
@@ -71,6 +74,8 @@ pub struct Rooms {
     lookups: Lookups,
     /// Wakes the feed before its time.
     hurry: tokio::sync::Notify,
+    /// How many users are known by name, in all rooms.
+    users: Arc<Quota>,
     /// Limits that took turns, each pair of them logged once.
     conflicts: OncePer,
 }
@@ -90,6 +95,8 @@ pub struct Room {
     watchers: Watchers,
     /// Pages that said that they are going away.
     words: Mutex<away::Words>,
+    /// Who polls by name.
+    users: Users,
     /// Whether its store calls are worth making.
     breaker: Breaker,
     metrics: Arc<RoomMetrics>,
@@ -118,6 +125,7 @@ impl Rooms {
             outage: Outage::default(),
             lookups: Lookups::default(),
             hurry: tokio::sync::Notify::new(),
+            users: Arc::default(),
             conflicts: OncePer::new(),
         }
     }
@@ -193,6 +201,7 @@ impl Rooms {
                 beats: Mutex::default(),
                 watchers: Watchers::default(),
                 words: Mutex::default(),
+                users: Users::new(self.users.clone()),
                 breaker: Breaker::default(),
                 metrics: self.metrics.room(name),
                 activity: AtomicU64::new(1),

@@ -48,6 +48,11 @@ impl LimitsReader {
         Ok(self.routes.policy_for(question.method(), question.authority(), path).cloned())
     }
 
+    /// The limits of a room by its name, if the rooms file has it.
+    pub fn named(&self, room: &str) -> Option<&Arc<Policy>> {
+        self.routes.by_name(room)
+    }
+
     /// Parses a text once: parsing costs more than the rest of a Check.
     fn read(&self, stated: &[(&str, &str)]) -> Read {
         // Envoy sends a map, in any order: the sum does not depend on it.

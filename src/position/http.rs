@@ -1,8 +1,7 @@
 //! The client HTTP API under `/anteroom/v1/`.
 
-mod body;
+pub(super) mod body;
 mod cross_origin;
-mod problem;
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
@@ -15,7 +14,7 @@ use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use std::sync::Arc;
 
-use self::problem::{Problem, problem};
+use super::problem::{Problem, problem};
 use super::watching::Watching;
 use super::{Desk, script, sse};
 use crate::cookie::TokenCookie;
@@ -53,7 +52,7 @@ pub fn router(desk: Desk) -> Router {
         .with_state(desk)
 }
 
-async fn never_cached(request: Request, next: Next) -> Response {
+pub(super) async fn never_cached(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response

@@ -24,5 +24,10 @@ pub fn claims(room: &RoomName, place: Place, now: Millis, until: Millis) -> Clai
 /// A session thus lives for three quarters of `session_ttl` to all of it after the last request, at the cost of at
 /// most four store calls per `session_ttl` for each active visitor.
 pub fn is_worn(pass: &Claims, session_ttl: Millis, now: Millis) -> bool {
-    pass.ends_at().saturating_sub(now) < session_ttl - session_ttl / 4
+    is_due(pass.ends_at(), session_ttl, now)
+}
+
+/// The same for a session that ends at `until`, whether a pass was given for it or not.
+pub fn is_due(until: Millis, session_ttl: Millis, now: Millis) -> bool {
+    until.saturating_sub(now) < session_ttl - session_ttl / 4
 }

@@ -6,6 +6,7 @@ mod away;
 mod control;
 mod heal;
 mod pairs;
+mod subject;
 mod tick;
 mod visit;
 
@@ -28,7 +29,7 @@ use super::token::MAX_EXACT;
 
 pub use heal::HOLD_MS;
 
-/// The digest of a verified user's name: what a place belongs to in rooms with `identity: subject`.
+/// The digest of a user's name: what a place belongs to where there is one for each user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Subject(pub [u8; 16]);
 

@@ -13,7 +13,6 @@ use crate::room::standing::{Place, Status};
 use crate::room::state::{Newcomer, Outcome};
 use crate::room::token::Claims;
 use crate::store::StoreError;
-use crate::telemetry::metrics::label::StoreOp;
 
 impl Rooms {
     /// Answers a Check on a request under `policy`.
@@ -122,8 +121,7 @@ impl Rooms {
 
     /// Prolongs a session; a store that is out leaves the pass as good as it was. `None`: the session is over.
     async fn renew(&self, room: &Room, claims: &Claims, token: &str) -> Result<Option<Verdict>, VisitError> {
-        let (call, shown) = (room.call(), [(claims.place(), claims.ends_at())]);
-        let touched = self.asked(room, StoreOp::Touch, self.store.touch(&room.name, &call, &shown)).await;
+        let touched = self.touch(room, &[(claims.place(), claims.ends_at())]).await;
         match touched.and_then(one) {
             Ok(Some(until)) => {
                 let pass = self.issue_pass(room, claims.place(), until)?;

@@ -40,7 +40,10 @@ impl Rooms {
                 () = &mut stop => return,
                 // New limits count at once: whoever they call hears of it before the next tick.
                 () = async { tokio::select! { _ = ticks.tick() => {}, () = self.hurry.notified() => {} } } => {
+                    let now = self.now();
+                    self.metrics.set_users_kept(self.users.taken());
                     for room in self.all() {
+                        room.users.sweep(now);
                         if room.is_live() && !room.feed.ticking.swap(true, Ordering::AcqRel) {
                             under_way.push(self.tick(room));
                         }
@@ -53,8 +56,11 @@ impl Rooms {
 
     async fn tick(&self, room: Arc<Room>) {
         self.pass_words_on(&room).await;
+        self.hear_users(&room);
         // A failure is logged and counted where the store is called; the next tick tries again.
-        let _ = self.refresh(&room).await;
+        if let Ok(snapshot) = self.refresh(&room).await {
+            self.keep_users(&room, &snapshot).await;
+        }
         room.feed.ticking.store(false, Ordering::Release);
     }
 

@@ -21,7 +21,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use self::label::{
-    Label, ListenerLabel, StoreFault, StoreOp, StreamKind, TokenFault, TokenLabel, VerdictLabel,
+    Label, ListenerLabel, PollAnswer, StoreFault, StoreOp, StreamKind, TokenFault, TokenLabel, VerdictLabel,
 };
 use self::process::Process;
 use self::room::{Buckets, OTHER_ROOMS, RoomFamilies, RoomMetrics};
@@ -49,6 +49,9 @@ pub struct Metrics {
     tokens_refused: By<TokenLabel, By<TokenFault, Counter>>,
     checks_in_flight: Gauge,
     checks_shed: Counter,
+    polls: By<PollAnswer, Counter>,
+    users_kept: Gauge,
+    users_not_kept: Counter,
     listeners: By<ListenerLabel, ListenerMetrics>,
     shards: ShardMetrics,
 }
@@ -95,6 +98,17 @@ impl Metrics {
                 registry,
                 "checks_shed",
                 "Checks turned away because too many are in flight",
+            ),
+            polls: {
+                let family: Family<[(&'static str, &'static str); 1], Counter> = Family::default();
+                registry.register("tracer_polls", "Polls of users known by name", family.clone());
+                By::new(|answer: PollAnswer| family.get_or_create_owned(&[("answer", answer.as_str())]))
+            },
+            users_kept: gauge(registry, "tracer_users", "Users whose place is kept between their polls"),
+            users_not_kept: counter(
+                registry,
+                "tracer_users_not_kept",
+                "Polls of users whose place could not be remembered because too many are",
             ),
             listeners: By::new(|listener: ListenerLabel| connections.of(listener)),
             shards: ShardMetrics::register(registry),
@@ -159,6 +173,21 @@ impl Metrics {
     /// A stream was refused because too many are open.
     pub fn stream_refused(&self) {
         self.streams_refused.inc();
+    }
+
+    /// A user known by name has polled.
+    pub fn polled(&self, answer: PollAnswer) {
+        self.polls.of(answer).inc();
+    }
+
+    /// How many users' places are remembered.
+    pub fn set_users_kept(&self, count: usize) {
+        self.users_kept.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// A user's place could not be remembered, as too many are.
+    pub fn user_not_kept(&self) {
+        self.users_not_kept.inc();
     }
 
     /// A request's policy could not be understood.

@@ -19,10 +19,10 @@ use crate::redis_server::server::Server;
 use crate::store::{MAX_ROOMS, Subject, behaves_like_a_store, place};
 
 /// Any time will do; it moves by hand only.
-const START_MS: u64 = 1_700_000_000_000;
+pub(crate) const START_MS: u64 = 1_700_000_000_000;
 
 /// A store over a server of its own.
-struct OverRedis {
+pub(crate) struct OverRedis {
     store: Arc<RedisStore>,
     clock: HandClock,
     server: Server,
@@ -39,7 +39,7 @@ impl Subject for OverRedis {
     }
 }
 
-async fn fresh() -> OverRedis {
+pub(crate) async fn fresh() -> OverRedis {
     let server = Server::start().await;
     let target = Target::parse(&server.url()).unwrap();
     let timing = Timing::with_budget(Duration::from_secs(20));

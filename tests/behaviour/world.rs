@@ -108,9 +108,14 @@ impl World {
     }
 
     pub(crate) fn gate(&self, max_checks: usize) -> Gate {
+        self.gate_over(Routes::new(Vec::new()), max_checks)
+    }
+
+    /// A gate with a rooms file.
+    pub(crate) fn gate_over(&self, routes: Routes, max_checks: usize) -> Gate {
         Gate::new(GateParts {
             rooms: self.rooms.clone(),
-            limits: LimitsReader::new(Arc::new(Routes::new(Vec::new()))),
+            limits: LimitsReader::new(Arc::new(routes)),
             cookies: CookiePolicy { secure: true, domain: None },
             page: Page::builtin(),
             tracer: Tracer::off(),

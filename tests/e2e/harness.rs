@@ -1,11 +1,13 @@
 //! What a test through Envoy needs: a [`Scene`] of service, backend and Envoy on ports of their own, and visitors.
 //!
+//! - `doors` has nginx and Caddy in Envoy's place, from `PATH`.
 //! - `ENVOY_BIN` names the Envoy, else `.tools/envoy`, which `make tools` installs.
 //! - `ANTEROOM_BIN` names another service binary than the one built with these tests.
 //! - Logs are kept in `$ANTEROOM_ARTIFACTS`, else `artifacts/`, in a folder for each test.
 
 pub(crate) mod backend;
 pub(crate) mod config;
+pub(crate) mod doors;
 pub(crate) mod ports;
 pub(crate) mod program;
 pub(crate) mod sse;
@@ -62,8 +64,8 @@ pub(crate) fn artifacts(test: &str) -> PathBuf {
 
 /// Service, backend and Envoy, wired together. All end with it, also when the test panics; then their logs are shown.
 pub(crate) struct Scene {
-    // Fields are dropped in this order: Envoy first, so that its log is not full of the others' absence.
-    envoy: Program,
+    // Fields are dropped in this order: the proxy first, so that its log is not full of the others' absence.
+    proxy: Program,
     service: Option<Program>,
     pub(crate) backend: Backend,
     pub(crate) ports: Ports,
@@ -99,38 +101,60 @@ impl Scene {
 
     async fn set(test: &str, backend: Backend, change: impl FnOnce(EnvoyConfig) -> EnvoyConfig) -> Self {
         let envoy_bin = envoy();
+        let scene = Self::start("envoy", test, backend, |ports, files| {
+            let envoy_yaml = files.join("envoy.yaml");
+            std::fs::write(&envoy_yaml, change(EnvoyConfig::shipped()).text(ports)).unwrap();
+            let mut command = Command::new(envoy_bin);
+            command.arg("-c").arg(&envoy_yaml);
+            // Without hot restart nothing is shared between the Envoys of tests that run side by side.
+            command.args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "warn"]);
+            command.args(["--file-flush-interval-msec", "100"]);
+            command
+        });
+        scene.await
+    }
+
+    /// The scene behind a proxy: `command` writes its configuration into the folder given, and says how to start it.
+    pub(crate) async fn behind(
+        name: &'static str,
+        test: &str,
+        command: impl FnOnce(&Ports, &Path) -> Command,
+    ) -> Self {
+        Self::start(name, test, Backend::start().await, command).await
+    }
+
+    async fn start(
+        name: &'static str,
+        test: &str,
+        backend: Backend,
+        command: impl FnOnce(&Ports, &Path) -> Command,
+    ) -> Self {
         let artifacts = artifacts(test);
         let files = tempfile::tempdir().unwrap();
         let ports = Ports::choose(backend.port);
         let envoy_yaml = files.path().join("envoy.yaml");
-        std::fs::write(&envoy_yaml, change(EnvoyConfig::shipped()).text(&ports)).unwrap();
         let key = SigningKey::fresh("e2e");
         key.write(&files.path().join("keys.yaml"));
+        let mut command = command(&ports, files.path());
 
         let service = start_service(&ports, files.path(), &artifacts);
-        let mut command = Command::new(envoy_bin);
-        command.arg("-c").arg(&envoy_yaml);
-        // Without hot restart nothing is shared between the Envoys of tests that run side by side.
-        command.args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "warn"]);
-        command.args(["--file-flush-interval-msec", "100"]);
-        let envoy = Program::start("envoy", &mut command, &artifacts);
+        let proxy = Program::start(name, &mut command, &artifacts);
         let mut scene =
-            Self { envoy, service: Some(service), backend, ports, envoy_yaml, artifacts, key, files };
+            Self { proxy, service: Some(service), backend, ports, envoy_yaml, artifacts, key, files };
         scene.wait_ready().await;
         scene
     }
 
     async fn wait_ready(&mut self) {
-        let ready = [
-            self.ports.admin_url("/readyz"),
-            format!("http://127.0.0.1:{}/ready", self.ports.envoy_admin),
-            self.ports.url("/healthz"),
-        ];
+        let mut ready = vec![self.ports.admin_url("/readyz"), self.ports.url("/healthz")];
+        if self.envoy_yaml.exists() {
+            ready.push(format!("http://127.0.0.1:{}/ready", self.ports.envoy_admin));
+        }
         let client = visitor::plain_client();
         for url in ready {
             let deadline = Instant::now() + SOON;
             while !client.get(&url).send().await.is_ok_and(|answer| answer.status() == 200) {
-                self.envoy.must_run();
+                self.proxy.must_run();
                 if let Some(service) = &mut self.service {
                     service.must_run();
                 }
@@ -159,6 +183,11 @@ impl Scene {
         assert_eq!(answer.status, 429, "{}", answer.text);
         let position = answer.json()["position"].as_u64().expect("a position");
         (visitor, position)
+    }
+
+    /// Envoy, or what stands in its place.
+    pub(crate) fn proxy(&self) -> &Program {
+        &self.proxy
     }
 
     /// The running service.
@@ -221,7 +250,12 @@ fn start_service(ports: &Ports, files: &Path, artifacts: &Path) -> Program {
     command.arg("--keys").arg(files.join("keys.yaml"));
     command.args(["--store", "memory", "--cookie-secure", "false", "--tick", "100ms", "--drain", "5s"]);
     command.args(["--log-format", "human"]);
-    // As with Envoy's timeout (`config`): a disk that is busy for 20 ms is no outage here.
-    command.args(["--store-budget", "2s", "--check-budget", "4s"]);
+    // Patience for a busy machine, as Envoy is given: what is tested is what is answered, not how fast.
+    command.args(["--check-budget", "4s", "--store-budget", "2s"]);
+    // Where the scene has one.
+    let rooms = files.join("rooms.yaml");
+    if rooms.exists() {
+        command.arg("--rooms").arg(rooms);
+    }
     Program::start("anteroom", &mut command, artifacts)
 }

@@ -27,7 +27,7 @@ pub(super) struct Tokens {
 
 /// A body that is not what the call takes.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum BodyError {
+pub(in crate::position) enum BodyError {
     /// Over [`MAX_BODY`].
     #[error("the body is larger than {MAX_BODY} bytes")]
     TooLarge,
@@ -44,7 +44,7 @@ pub(super) enum BodyError {
 
 impl BodyError {
     /// The HTTP status for it.
-    pub(super) const fn status(&self) -> StatusCode {
+    pub(in crate::position) const fn status(&self) -> StatusCode {
         match self {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::WrongType => StatusCode::UNSUPPORTED_MEDIA_TYPE,

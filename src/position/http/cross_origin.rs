@@ -9,9 +9,9 @@ use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::problem::problem;
 use super::{Desk, Name};
 use crate::cors;
+use crate::position::problem::problem;
 use crate::room::origins::Grant;
 
 /// Answers preflights, and says on every other answer who may read it. What a browser marks as coming from an origin

@@ -230,6 +230,22 @@ impl From<TokenError> for TokenFault {
 }
 
 label! {
+    /// What a poll of a user known by name came to.
+    PollAnswer {
+        /// To wait.
+        Wait => "wait",
+        /// To go on.
+        Go => "go",
+        /// To go on, as the request belongs to no room.
+        NoRoom => "no_room",
+        /// The store is out, and the room's `on_outage` was answered.
+        Outage => "outage",
+        /// Not understood or not answered.
+        Error => "error",
+    }
+}
+
+label! {
     /// A listener of ours.
     ListenerLabel {
         /// `ext_authz` gRPC, for Envoy.
@@ -261,5 +277,6 @@ mod tests {
         check::<TokenLabel>();
         check::<TokenFault>();
         check::<ListenerLabel>();
+        check::<PollAnswer>();
     }
 }

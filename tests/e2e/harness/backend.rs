@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -37,7 +38,7 @@ impl Backend {
                     if request.uri().path() != "/healthz" {
                         count.fetch_add(1, Ordering::SeqCst);
                     }
-                    async move { Ok::<_, Infallible>(answer(&request)) }
+                    async move { Ok::<_, Infallible>(answer(request).await) }
                 });
                 connections.spawn(http1::Builder::new().serve_connection(TokioIo::new(socket), service));
                 while connections.try_join_next().is_some() {}
@@ -63,13 +64,16 @@ impl Drop for Backend {
     }
 }
 
-fn answer(request: &Request<Incoming>) -> Response<String> {
+async fn answer(request: Request<Incoming>) -> Response<String> {
+    let (request, body) = request.into_parts();
+    // Read to its end, so that whoever sends it is not cut off.
+    let length = body.collect().await.map_or(0, |body| body.to_bytes().len());
     let headers: BTreeMap<_, _> = request
-        .headers()
+        .headers
         .iter()
         .map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes())))
         .collect();
-    let path = request.uri().path();
+    let path = request.uri.path();
     // The example, as the demo serves it, and a page for scripts of the tests.
     let page = match path {
         "/open/spa" => Some(include_str!("../../../web/example/index.html")),
@@ -82,13 +86,17 @@ fn answer(request: &Request<Incoming>) -> Response<String> {
             .body(page.into())
             .unwrap();
     }
+    if headers.get("upgrade").is_some_and(|upgrade| upgrade == "websocket") {
+        let switched = Response::builder().status(101).header("upgrade", "websocket");
+        return switched.header("connection", "upgrade").body(String::new()).unwrap();
+    }
     let shop = path.to_ascii_lowercase().starts_with("/shop");
     let title = if shop { "You are in the shop" } else { "Backend" };
     let html = headers.get("accept").is_some_and(|accept| accept.contains("text/html"));
     let (kind, body) = if html {
         ("text/html; charset=utf-8", format!("<!doctype html><title>{title}</title><h1>{title}</h1>"))
     } else {
-        let facts = json!({ "title": title, "path": path, "headers": headers });
+        let facts = json!({ "title": title, "path": path, "length": length, "headers": headers });
         ("application/json", facts.to_string())
     };
     Response::builder().header("content-type", kind).body(body).unwrap()

@@ -48,6 +48,11 @@ impl Program {
         self.signal("TERM", &self.child.id().to_string());
     }
 
+    /// SIGHUP: read the configuration again.
+    pub(crate) fn hang_up(&self) {
+        self.signal("HUP", &self.child.id().to_string());
+    }
+
     /// SIGKILL, and waits for its end.
     pub(crate) fn kill(mut self) {
         self.end();

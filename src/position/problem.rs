@@ -5,7 +5,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::body::BodyError;
+use super::http::body::BodyError;
 use crate::room::name::RoomName;
 use crate::room::standing::Standing;
 use crate::rooms::visit::VisitError;
