@@ -226,8 +226,6 @@ fn start_service(ports: &Ports, files: &Path, artifacts: &Path) -> Program {
     command.arg("--keys").arg(files.join("keys.yaml"));
     command.args(["--store", "memory", "--cookie-secure", "false", "--tick", "100ms", "--drain", "5s"]);
     command.args(["--log-format", "human"]);
-    // Patience for a busy machine, as Envoy is given: what is tested is what is answered, not how fast.
-    command.args(["--check-budget", "4s", "--store-budget", "1s"]);
     // Where the scene has one.
     let rooms = files.join("rooms.yaml");
     if rooms.exists() {
