@@ -138,7 +138,9 @@ impl Scene {
         let mut command = command(&ports, files.path());
 
         let service = start_service(&ports, files.path(), &artifacts);
-        let proxy = Program::start(name, &mut command, &artifacts);
+        // nginx starts others, which a killed one would leave behind.
+        let start = if name == "nginx" { Program::start_group } else { Program::start };
+        let proxy = start(name, &mut command, &artifacts);
         let mut scene =
             Self { proxy, service: Some(service), backend, ports, envoy_yaml, artifacts, key, files };
         scene.wait_ready().await;
