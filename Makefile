@@ -24,10 +24,10 @@ E2E_THREADS ?= 2
 # Where the demo's rooms live: memory, redis (one server) or cluster (six servers, two Anterooms).
 STORE ?= memory
 
-.PHONY: help run test e2e chaos lint bench tools browser redis rust clean
+.PHONY: help run test e2e chaos lint bench bench-redis bench-streams tools browser redis rust clean
 
 help: ## lists the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: rust $(ENVOY_BIN) $(if $(filter-out memory,$(STORE)),redis) ## the demo on http://127.0.0.1:8080/shop until Ctrl-C (STORE=cluster: two replicas over Redis; PORT_OFFSET=…: a second copy)
 	@$(CARGO) build --profile fast --bin anteroom
@@ -58,6 +58,10 @@ bench: rust ## requests per second of a Check next to a no-op service, in one ru
 
 bench-redis: rust redis ## what a line costs Redis: memory and CPU for each visitor, at a million waiting (no pass or fail)
 	$(CARGO) run --profile fast -p anteroom --example bench_redis
+
+bench-streams: rust redis ## 100,000 streams at one process: memory, CPU and Redis calls, and how soon who is called hears of it
+	$(CARGO) build --release -p anteroom --bin anteroom --example bench_streams
+	$(TARGET)/release/examples/bench_streams --anteroom $(TARGET)/release/anteroom
 
 tools: $(ENVOY_BIN) browser redis ## installs what is missing: Envoy into .tools/, Chromium and Redis from the system's packages
 

@@ -18,6 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Comments become documentation, so the generator gets them; reflection has no use for them.
     tonic_prost_build::configure()
         .emit_rerun_if_changed(false)
+        .codec_path("crate::pb::codec::SmallCodec")
         .compile_fds(compiler.file_descriptor_set())?;
 
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set: cargo runs this file")?);

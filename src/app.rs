@@ -3,6 +3,7 @@
 mod keys;
 mod store;
 
+use std::convert::Infallible;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,7 +12,6 @@ use std::time::Duration;
 use futures_util::Stream;
 use tonic::server::NamedService;
 use tonic::service::Routes as GrpcRoutes;
-use tonic::transport::Server;
 use tonic_health::server::HealthReporter;
 use tracing::info;
 
@@ -22,11 +22,12 @@ use crate::clock::Clock;
 use crate::config::settings::{Role, Settings};
 use crate::cookie::CookiePolicy;
 use crate::drain::{DrainError, DrainTimes, Phase, Shutdown, Tasks};
-use crate::listen::{BindError, Bound, Limits, Listen, incoming, serve_http};
+use crate::listen::{BindError, Bound, Limits, Listen, serve_http};
 use crate::pb;
 use crate::pb::anteroom::v1::waiting_room_server::WaitingRoomServer;
 use crate::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
-use crate::position::{self, Cadence, Desk};
+use crate::position::cadence::Cadence;
+use crate::position::{self, Desk, Streaming};
 use crate::room::token::{KeyError, KeyRing};
 use crate::rooms::{Options, Rooms};
 use crate::store::StoreError;
@@ -127,15 +128,18 @@ pub async fn run(
     store.tend(&mut tasks, &wiring.readiness, &wiring.metrics);
     starting.met();
     info!(role = ?settings.role, version = env!("CARGO_PKG_VERSION"), "started");
-    let lead = LEAD.min(settings.drain / 2);
-    let times = DrainTimes { lead, grace: settings.drain.saturating_sub(lead) };
-    let drained = tasks.run_until_drained(times, stops).await;
+    let drained = tasks.run_until_drained(drain_times(settings.drain), stops).await;
     store.close().await?;
     if let Err(error) = tracer.shut_down(Duration::from_secs(2)).await {
         tracing::warn!(%error, "the last spans were lost");
     }
     info!("ended");
     Ok(drained?)
+}
+
+fn drain_times(drain: Duration) -> DrainTimes {
+    let lead = LEAD.min(drain / 2);
+    DrainTimes { lead, grace: drain.saturating_sub(lead) }
 }
 
 struct Wiring<'a> {
@@ -177,6 +181,13 @@ impl Wiring<'_> {
         }
         if let Some((grpc, http)) = clients {
             let desk = self.desk(shutdown.clone());
+            tasks.spawn("streams", {
+                let streaming = desk.streaming.clone();
+                async move {
+                    streaming.end().await;
+                    Ok::<_, Infallible>(())
+                }
+            });
             let limits = Limits {
                 max_connections: settings.max_streams.saturating_add(Limits::default().max_connections),
                 max_streams_per_connection: clamp(settings.max_streams),
@@ -205,8 +216,16 @@ impl Wiring<'_> {
     }
 
     fn desk(&self, shutdown: Shutdown) -> Desk {
-        let cadence = Cadence { interval: self.settings.stream_interval, heartbeat: self.settings.heartbeat };
-        Desk { rooms: self.rooms.clone(), cookies: self.cookies(), cadence, shutdown }
+        let settings = self.settings;
+        let cadence = Cadence {
+            near: settings.stream_near,
+            interval: settings.stream_interval,
+            heartbeat: settings.heartbeat,
+            stall: settings.stream_stall,
+            drain_spread: drain_times(settings.drain).grace / 2,
+        };
+        let streaming = Arc::new(Streaming { rooms: self.rooms.clone(), cadence, shutdown });
+        Desk { rooms: self.rooms.clone(), cookies: self.cookies(), streaming }
     }
 
     fn cookies(&self) -> CookiePolicy {
@@ -228,7 +247,7 @@ impl Wiring<'_> {
         S: tower::Service<
                 http::Request<tonic::body::Body>,
                 Response = http::Response<tonic::body::Body>,
-                Error = std::convert::Infallible,
+                Error = Infallible,
             >,
         S::Future: Send + 'static,
     {
@@ -238,22 +257,8 @@ impl Wiring<'_> {
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .build_v1()?;
         let routes = GrpcRoutes::new(service).add_service(health_service).add_service(reflection);
-        let shutdown = tasks.shutdown();
-        let connections = incoming(bound, limits, meter, &shutdown);
-        let server = Server::builder()
-            .max_concurrent_streams(Some(limits.max_streams_per_connection))
-            .http2_keepalive_interval(Some(limits.keepalive))
-            .http2_keepalive_timeout(Some(limits.keepalive_answer))
-            .add_routes(routes)
-            .serve_with_incoming_shutdown(connections, shutdown.closing());
-        let over = shutdown.reached(Phase::Over);
-        tasks.spawn(name, async move {
-            tokio::select! {
-                served = server => served,
-                // tonic waits for ever for connections that do not end.
-                () = over => Ok(()),
-            }
-        });
+        // tonic's own server cuts off no client that does not read, and waits for ever for connections that do not end.
+        tasks.spawn(name, serve_http(bound, routes.prepare(), limits, meter, tasks.shutdown()));
         tasks.spawn("gRPC health", report_health::<S>(health, self.readiness.clone(), tasks.shutdown()));
         Ok(())
     }
@@ -264,7 +269,7 @@ async fn report_health<S: NamedService>(
     health: HealthReporter,
     readiness: Readiness,
     shutdown: Shutdown,
-) -> Result<(), std::convert::Infallible> {
+) -> Result<(), Infallible> {
     health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
     health.set_not_serving::<S>().await;
     let draining = shutdown.reached(Phase::NotReady);

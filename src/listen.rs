@@ -2,9 +2,10 @@
 
 mod accept;
 mod http;
+mod progress;
 
-pub use self::accept::{Conn, incoming};
 pub use self::http::{CutOff, serve_http};
+pub use self::progress::Progress;
 
 use std::fmt;
 use std::io;

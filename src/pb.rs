@@ -2,6 +2,8 @@
 //!
 //! The modules are nested as the packages are, because the generated code finds its neighbours by `super`.
 
+pub mod codec;
+
 /// Every message and service here, encoded as a `google.protobuf.FileDescriptorSet`, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 

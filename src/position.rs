@@ -1,16 +1,17 @@
 //! Where do I stand? Polls, streams and gRPC for visitors; all of them follow `rooms::visit`.
 
+pub mod cadence;
 pub mod grpc;
 pub mod http;
 pub mod sse;
 pub mod watching;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::cookie::CookiePolicy;
 use crate::drain::Shutdown;
 use crate::rooms::Rooms;
+use cadence::Cadence;
 
 /// What the visitors' interfaces work with.
 #[derive(Clone)]
@@ -19,17 +20,25 @@ pub struct Desk {
     pub rooms: Arc<Rooms>,
     /// How cookies are set.
     pub cookies: CookiePolicy,
-    /// How streams are paced.
+    /// What streams work with.
+    pub streaming: Arc<Streaming>,
+}
+
+/// What all streams share.
+pub struct Streaming {
+    /// The rooms.
+    pub rooms: Arc<Rooms>,
+    /// How they are paced.
     pub cadence: Cadence,
-    /// Ends the streams.
+    /// Ends them.
     pub shutdown: Shutdown,
 }
 
-/// How streams are paced.
-#[derive(Clone, Copy, Debug)]
-pub struct Cadence {
-    /// The longest time between two positions told to somebody far back.
-    pub interval: Duration,
-    /// The longest silence of a stream.
-    pub heartbeat: Duration,
+impl Streaming {
+    /// Wakes all streams when the process begins to end, so that they send their clients elsewhere. Runs beside
+    /// the servers.
+    pub async fn end(self: Arc<Self>) {
+        self.shutdown.closing().await;
+        self.rooms.wake_all_streams();
+    }
 }

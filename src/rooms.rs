@@ -68,6 +68,8 @@ pub struct Rooms {
     streams: Arc<tokio::sync::Semaphore>,
     outage: Outage,
     lookups: Lookups,
+    /// Wakes the feed before its time.
+    hurry: tokio::sync::Notify,
     /// Limits that took turns, each pair of them logged once.
     conflicts: OncePer,
 }
@@ -112,6 +114,7 @@ impl Rooms {
             streams: Arc::new(tokio::sync::Semaphore::new(options.max_streams)),
             outage: Outage::default(),
             lookups: Lookups::default(),
+            hurry: tokio::sync::Notify::new(),
             conflicts: OncePer::new(),
         }
     }
@@ -157,6 +160,7 @@ impl Rooms {
                 }
             } else {
                 tracing::info!(room = %room.name, from = ?stated, to = ?policy, "the limits have changed");
+                self.hurry.notify_one();
             }
         }
         Ok(room)

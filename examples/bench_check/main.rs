@@ -22,7 +22,7 @@ use servers::Servers;
 
 /// The program's own allocator, for all three alike.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// How long the servers are asked before a round counts.
 const WARM_UP: Duration = Duration::from_millis(300);

@@ -13,11 +13,12 @@ use anteroom::clock::Clock;
 use anteroom::config::keys;
 use anteroom::cookie::CookiePolicy;
 use anteroom::drain::{Shutdown, Tasks};
-use anteroom::listen::{Bound, Limits, Listen, incoming, serve_http};
+use anteroom::listen::{Bound, Limits, Listen, serve_http};
 use anteroom::page::Page;
 use anteroom::pb;
 use anteroom::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
-use anteroom::position::{Cadence, Desk, http::router};
+use anteroom::position::cadence::Cadence;
+use anteroom::position::{Desk, Streaming, http::router};
 use anteroom::room::policy::{Mistake, Policy};
 use anteroom::room::token::KeyRing;
 use anteroom::rooms::visit::{Issued, Shown};
@@ -37,6 +38,7 @@ use official::authorization_server::{Authorization, AuthorizationServer as Offic
 use prost::Message as _;
 use tokio::runtime::Runtime;
 use tonic::server::NamedService;
+use tonic::transport::server::TcpIncoming;
 
 use crate::cpu;
 use crate::load::{Answer, Target};
@@ -88,7 +90,7 @@ async fn targets(shutdown: Shutdown) -> Result<Vec<Target>, Box<dyn Error>> {
 
     let listeners = Listeners { metrics, shutdown };
     let gate = listeners.grpc(AuthorizationServer::new(gate(rooms.clone()))).await?;
-    let noop = listeners.grpc(OfficialServer::new(Noop)).await?;
+    let noop = usual(OfficialServer::new(Noop))?;
     let poll = listeners.http(rooms).await?;
     Ok(vec![
         Target {
@@ -148,7 +150,17 @@ fn cookies() -> CookiePolicy {
     CookiePolicy { secure: true, domain: None }
 }
 
-/// Listens as the program does, for the no-op service too: what differs is only the service.
+/// Serves the no-op service the usual way: by tonic's own server, with nothing beside it.
+fn usual(service: OfficialServer<Noop>) -> Result<SocketAddr, Box<dyn Error>> {
+    let incoming = TcpIncoming::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?.with_nodelay(Some(true));
+    let address = incoming.local_addr()?;
+    let server = tonic::transport::Server::builder().max_concurrent_streams(Some(MANY)).add_service(service);
+    // It ends with the runtime; should it end before, the client's requests fail.
+    tokio::spawn(server.serve_with_incoming(incoming));
+    Ok(address)
+}
+
+/// Listens as the program does.
 struct Listeners {
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
@@ -173,24 +185,18 @@ impl Listeners {
             .register_encoded_file_descriptor_set(pb::FILE_DESCRIPTOR_SET)
             .build_v1()?;
         let routes = tonic::service::Routes::new(service).add_service(health).add_service(reflection);
-        let limits = Self::LIMITS();
         let meter = self.metrics.listener(ListenerLabel::Authz);
-        let server = tonic::transport::Server::builder()
-            .max_concurrent_streams(Some(limits.max_streams_per_connection))
-            .http2_keepalive_interval(Some(limits.keepalive))
-            .http2_keepalive_timeout(Some(limits.keepalive_answer))
-            .add_routes(routes)
-            .serve_with_incoming(incoming(bound, limits, meter, &self.shutdown));
         // It ends with the runtime; should it end before, the client's requests fail.
-        tokio::spawn(server);
+        tokio::spawn(serve_http(bound, routes.prepare(), Self::LIMITS(), meter, self.shutdown.clone()));
         Ok(address)
     }
 
     async fn http(&self, rooms: Arc<Rooms>) -> Result<SocketAddr, Box<dyn Error>> {
         let (address, bound) = bind().await?;
-        let cadence = Cadence { interval: Duration::from_secs(10), heartbeat: Duration::from_secs(30) };
         let shutdown = self.shutdown.clone();
-        let desk = Desk { rooms, cookies: cookies(), cadence, shutdown: shutdown.clone() };
+        let streaming =
+            Streaming { rooms: rooms.clone(), cadence: Cadence::default(), shutdown: shutdown.clone() };
+        let desk = Desk { rooms, cookies: cookies(), streaming: Arc::new(streaming) };
         let meter = self.metrics.listener(ListenerLabel::Client);
         tokio::spawn(serve_http(bound, router(desk), Self::LIMITS(), meter, shutdown));
         Ok(address)

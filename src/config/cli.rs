@@ -120,6 +120,12 @@ pub struct Flags {
     /// How often a stream tells those far back their position, 1s to 5m
     #[arg(long, env = "ANTEROOM_STREAM_INTERVAL", value_name = "DURATION", default_value = "10s")]
     pub stream_interval: String,
+    /// How often a stream looks for those at the front of the line, 100ms to 1m
+    #[arg(long, env = "ANTEROOM_STREAM_NEAR", value_name = "DURATION", default_value = "1s")]
+    pub stream_near: String,
+    /// How long a stream puts up with a client that does not read, 1s to 1h
+    #[arg(long, env = "ANTEROOM_STREAM_STALL", value_name = "DURATION", default_value = "1m")]
+    pub stream_stall: String,
     /// How often a quiet stream sends a sign of life, 1s to 1h
     #[arg(long, env = "ANTEROOM_HEARTBEAT", value_name = "DURATION", default_value = "30s")]
     pub heartbeat: String,

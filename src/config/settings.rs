@@ -85,6 +85,10 @@ pub struct Settings {
     pub store_budget: Duration,
     /// How often streams far back are told, 1 s to 5 min.
     pub stream_interval: Duration,
+    /// How often streams at the front of the line look, 100 ms to 1 min.
+    pub stream_near: Duration,
+    /// How long a stream's client may not read, 1 s to 1 h.
+    pub stream_stall: Duration,
     /// How often a quiet stream shows life, 1 s to 1 h.
     pub heartbeat: Duration,
     /// How long a shutdown waits, 0 to 10 min.
@@ -169,6 +173,8 @@ pub(super) fn read(
         check_budget,
         store_budget,
         stream_interval: reader.duration("stream-interval", &flags.stream_interval, SECOND..=SECOND * 300),
+        stream_near: reader.duration("stream-near", &flags.stream_near, MILLIS * 100..=SECOND * 60),
+        stream_stall: reader.duration("stream-stall", &flags.stream_stall, SECOND..=SECOND * 3600),
         heartbeat: reader.duration("heartbeat", &flags.heartbeat, SECOND..=SECOND * 3600),
         drain: reader.duration("drain", &flags.drain, Duration::ZERO..=SECOND * 600),
         log_format: reader.choice(

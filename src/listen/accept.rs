@@ -6,15 +6,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::stream::{self, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
-use tonic::transport::server::Connected;
 
 use super::{Bound, Limits, Socket};
-use crate::drain::Shutdown;
 use crate::telemetry::metrics::{ListenerMetrics, Open};
 
 /// What an HTTP/2 connection begins with (RFC 9113, 3.4).
@@ -22,27 +19,6 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long to wait after the first failed attempt to accept; doubled up to the second.
 const BACKOFF: Duration = Duration::from_millis(5);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
-
-/// The connections of a listener, as `tonic`'s `serve_with_incoming` takes them.
-///
-/// Never fails: what goes wrong is counted and tried again. Ends, and stops listening, when the drain
-/// reaches closing. Of the limits, those of connections apply; those of HTTP are set on tonic's server.
-pub fn incoming(
-    bound: Bound,
-    limits: Limits,
-    metrics: ListenerMetrics,
-    shutdown: &Shutdown,
-) -> impl Stream<Item = io::Result<Conn>> + Send + use<> {
-    let closing = Box::pin(shutdown.closing());
-    let next = async |(mut acceptor, mut closing): (Acceptor, Pin<Box<_>>)| {
-        tokio::select! {
-            biased;
-            () = &mut closing => None,
-            conn = acceptor.accept() => Some((Ok(conn), (acceptor, closing))),
-        }
-    };
-    stream::unfold((Acceptor::new(bound, limits, metrics), closing), next)
-}
 
 /// Accepts connections.
 #[derive(Debug)]
@@ -126,7 +102,7 @@ enum Peer {
 /// An accepted connection. It fails by itself when the client does not say which protocol it speaks, or
 /// does not read what it is sent, for too long; HTTP servers have no time limit for either.
 #[derive(Debug)]
-pub struct Conn {
+pub(super) struct Conn {
     stream: Peer,
     write_stall: Duration,
     // Until the protocol is clear: when that is too late, and how much of the preface has come.
@@ -241,13 +217,6 @@ impl AsyncWrite for Conn {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         on_stream!(self, stream => stream.poll_shutdown(cx))
     }
-}
-
-impl Connected for Conn {
-    // Who called is told by Envoy in the request; this peer is Envoy.
-    type ConnectInfo = ();
-
-    fn connect_info(&self) {}
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use super::accept::{Acceptor, Conn};
+use super::progress::Stream;
 use super::{Bound, Limits};
 use crate::drain::{Phase, Shutdown};
 use crate::telemetry::metrics::ListenerMetrics;
@@ -138,6 +139,10 @@ fn builder(limits: Limits, streams: Streams) -> Builder<Streams> {
         .max_concurrent_streams(limits.max_streams_per_connection)
         .max_header_list_size(MAX_HEAD)
         .max_send_buf_size(MAX_SEND_BUFFER)
+        // Guards against clients that open and reset streams without end. Ours is a proxy, whose one connection carries
+        // thousands of visitors: when many of them hang up at once, closing it would hit all the others.
+        .max_pending_accept_reset_streams(limits.max_streams_per_connection as usize)
+        .max_local_error_reset_streams(None)
         .keep_alive_interval(limits.keepalive)
         .keep_alive_timeout(limits.keepalive_answer);
     builder
@@ -152,9 +157,9 @@ struct Streams {
 
 impl<F> Executor<F> for Streams
 where
-    F: Future<Output: Send> + Send + 'static,
+    F: Future<Output: Default + Send> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        self.tracker.spawn(self.gone.clone().run_until_cancelled_owned(stream));
+        self.tracker.spawn(self.gone.clone().run_until_cancelled_owned(Stream::new(stream)));
     }
 }

@@ -1,16 +1,20 @@
 //! Binds, serves, overloads and drains real sockets on the loopback.
 
 use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::Body;
 use axum::routing::get;
-use futures_util::stream::{self, StreamExt as _};
+use futures_util::stream::{self, Stream, StreamExt as _};
+use http_body_util::BodyExt as _;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::*;
 use crate::drain::{DrainError, DrainTimes, Tasks};
@@ -274,44 +278,81 @@ async fn connections_past_the_bound_are_closed_at_once_and_counted() {
 }
 
 #[tokio::test]
-async fn tonics_connections_come_from_tcp_and_unix_sockets_until_closing() {
+async fn a_unix_socket_is_served_until_closing() {
     let directory = tempfile::tempdir().unwrap();
-    let unix = Listen::Unix(directory.path().join("a.sock"));
-    for listen in ["127.0.0.1:0".parse().unwrap(), unix] {
-        let bound = listen.bind("--test").await.unwrap();
-        let address = bound.local_addr().clone();
-        let mut tasks = Tasks::new();
-        let shutdown = tasks.shutdown();
-        let mut conns = Box::pin(incoming(bound, Limits::default(), metrics(), &shutdown));
-        tasks.spawn("echo", async move {
-            while let Some(conn) = conns.next().await {
-                let (mut from, mut to) = tokio::io::split(conn?);
-                tokio::io::copy(&mut from, &mut to).await?;
-            }
-            Ok::<_, io::Error>(())
-        });
-        let mut answer = String::new();
-        match &address {
-            Listen::Tcp(address) => {
-                let mut client = TcpStream::connect(address).await.unwrap();
-                client.write_all(b"over tcp").await.unwrap();
-                client.shutdown().await.unwrap();
-                client.read_to_string(&mut answer).await.unwrap();
-            }
-            Listen::Unix(path) => {
-                let mut client = UnixStream::connect(path).await.unwrap();
-                client.write_all(b"over unix").await.unwrap();
-                client.shutdown().await.unwrap();
-                client.read_to_string(&mut answer).await.unwrap();
+    let path = directory.path().join("a.sock");
+    let bound = Listen::Unix(path.clone()).bind("--test").await.unwrap();
+    let mut tasks = Tasks::new();
+    let router = Router::new().route("/", get(|| async { "over unix" }));
+    tasks.spawn("http", serve_http(bound, router, Limits::default(), metrics(), tasks.shutdown()));
+    let mut client = UnixStream::connect(&path).await.unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with("over unix"), "{answer}");
+    let stops = stream::iter(["the test"]).chain(stream::pending());
+    tasks.run_until_drained(TIMES, stops).await.unwrap();
+    assert!(!path.exists(), "it still listens");
+}
+
+/// Says something every few milliseconds, and tells when it is dropped.
+struct Chatter {
+    progress: Progress,
+    timer: Pin<Box<Sleep>>,
+    dropped: mpsc::UnboundedSender<()>,
+}
+
+impl Stream for Chatter {
+    type Item = Result<&'static str, Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let polled = self.timer.as_mut().poll(cx);
+        if polled.is_ready() {
+            self.timer.as_mut().reset(Instant::now() + Duration::from_millis(5));
+        }
+        self.progress.made_until(self.timer.deadline());
+        polled.map(|()| Some(Ok("on and on and on")))
+    }
+}
+
+impl Drop for Chatter {
+    fn drop(&mut self) {
+        self.dropped.send(()).ok();
+    }
+}
+
+#[tokio::test]
+async fn an_http2_stream_that_is_not_read_is_cut_off_and_no_other() {
+    let (dropped, mut cut_off) = mpsc::unbounded_channel();
+    let chatter = move || {
+        let progress = Progress::of_this_stream(Duration::from_millis(300));
+        let timer = Box::pin(sleep(Duration::ZERO));
+        let chatter = Chatter { progress, timer, dropped: dropped.clone() };
+        async { Body::from_stream(chatter) }
+    };
+    let serving = Serving::start(Router::new().route("/", get(chatter)), Limits::default(), metrics()).await;
+    let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    // Room for a few words of one stream; the connection has room for all.
+    builder.initial_stream_window_size(64).initial_connection_window_size(1 << 20);
+    let socket = TcpStream::connect(serving.address).await.unwrap();
+    let (mut sender, connection) = builder.handshake(TokioIo::new(socket)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let ask = || ::http::Request::get("http://x/").body(String::new()).unwrap();
+    let mut read = sender.send_request(ask()).await.unwrap().into_body();
+    let unread = sender.send_request(ask()).await.unwrap().into_body();
+    let until_cut_off = async {
+        loop {
+            tokio::select! {
+                frame = read.frame() => assert!(frame.unwrap().is_ok(), "the one that is read goes on"),
+                gone = cut_off.recv() => return gone.unwrap(),
             }
         }
-        assert!(["over tcp", "over unix"].contains(&answer.as_str()), "{answer}");
-        let stops = stream::iter(["the test"]).chain(stream::pending());
-        tasks.run_until_drained(TIMES, stops).await.unwrap();
-        let refused = match &address {
-            Listen::Tcp(address) => TcpStream::connect(address).await.is_err(),
-            Listen::Unix(path) => !path.exists(),
-        };
-        assert!(refused, "{address} still listens");
+    };
+    timeout(PATIENCE, until_cut_off).await.expect("the silent stream was not cut off");
+    for _ in 0..100 {
+        timeout(PATIENCE, read.frame()).await.unwrap().unwrap().expect("the other goes on");
     }
+    drop((read, unread, sender));
+    connection.await.unwrap().unwrap();
+    serving.end().await.unwrap();
 }

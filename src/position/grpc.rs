@@ -2,13 +2,15 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
-use futures_util::{Stream, stream};
+use futures_util::Stream;
 use tonic::{Request, Response, Status as GrpcStatus};
 
 use super::Desk;
 use super::watching::{Watching, Word};
 use crate::cookie::TokenCookie;
+use crate::listen::Progress;
 use crate::pb::anteroom::v1 as pb;
 use crate::pb::anteroom::v1::waiting_room_server::WaitingRoom;
 use crate::room::name::RoomName;
@@ -20,8 +22,7 @@ use crate::telemetry::metrics::label::StreamKind;
 
 #[tonic::async_trait]
 impl WaitingRoom for Desk {
-    type WatchPositionStream =
-        Pin<Box<dyn Stream<Item = Result<pb::WatchPositionResponse, GrpcStatus>> + Send>>;
+    type WatchPositionStream = Answers;
 
     async fn join(
         &self,
@@ -54,24 +55,10 @@ impl WaitingRoom for Desk {
     ) -> Result<Response<Self::WatchPositionStream>, GrpcStatus> {
         let shown = shown(&request, &request.get_ref().ticket, "");
         let room = self.room(&request.get_ref().room).await?;
-        let (watch, permit) = self.rooms.watch(&room, &shown).await.map_err(|error| refused(&error))?;
-        let watching = Watching::new(self.clone(), StreamKind::Grpc, watch, permit);
-        Ok(Response::new(Box::pin(stream::unfold(watching, |mut watching| async move {
-            loop {
-                let item = match watching.next().await? {
-                    // gRPC has no comments: what was told last is told again, or proxies would cut an idle stream.
-                    Word::Heartbeat => match watching.told() {
-                        Some(told) => Ok(pb::WatchPositionResponse { standing: Some(standing(told)) }),
-                        None => continue,
-                    },
-                    Word::Standing(told) => Ok(pb::WatchPositionResponse { standing: Some(standing(&told)) }),
-                    Word::Draining => Err(GrpcStatus::unavailable(
-                        "this replica is draining; your place is kept: watch again after a random moment",
-                    )),
-                };
-                return Some((item, watching));
-            }
-        }))))
+        let watch = self.rooms.watch(&room, &shown).await.map_err(|error| refused(&error))?;
+        let watching = Watching::new(self.streaming.clone(), StreamKind::Grpc, watch, None);
+        let progress = Progress::of_this_stream(watching.stall());
+        Ok(Response::new(Answers { watching, progress }))
     }
 
     async fn enter(
@@ -100,6 +87,34 @@ impl WaitingRoom for Desk {
             return Err(refused(&VisitError::NoToken));
         }
         Ok(Response::new(pb::LeaveResponse {}))
+    }
+}
+
+/// A visitor's stream as gRPC messages.
+pub struct Answers {
+    watching: Watching,
+    progress: Progress,
+}
+
+impl Stream for Answers {
+    type Item = Result<pb::WatchPositionResponse, GrpcStatus>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            let polled = Pin::new(&mut self.watching).poll_next(cx);
+            self.progress.made_until(self.watching.wants_to_speak_at());
+            return Poll::Ready(match ready!(polled) {
+                Some(Word::Standing(told)) => {
+                    Some(Ok(pb::WatchPositionResponse { standing: Some(standing(&told)) }))
+                }
+                // Only where the store is asked and does not answer: there is nothing to tell, and no comments.
+                Some(Word::Heartbeat) => continue,
+                Some(Word::Draining) => Some(Err(GrpcStatus::unavailable(
+                    "this replica is draining; your place is kept: watch again after a random moment",
+                ))),
+                None => None,
+            });
+        }
     }
 }
 

@@ -89,11 +89,12 @@ async fn enter(desk: State<Desk>, room: Name, headers: HeaderMap) -> Result<Resp
 
 async fn stream(desk: State<Desk>, room: Name, headers: HeaderMap) -> Result<Response, Problem> {
     let (room, shown) = desk.visitor(room, &headers).await?;
-    let (watch, permit) = desk.rooms.watch(&room, &shown).await?;
-    let watching = Watching::new(desk.0, StreamKind::Sse, watch, permit);
+    let watch = desk.rooms.watch(&room, &shown).await?;
+    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+    let watching = Watching::new(desk.streaming.clone(), StreamKind::Sse, watch, sse::told_before(last));
     // nginx buffers unless told not to.
     let headers = [(CONTENT_TYPE.as_str(), "text/event-stream"), ("x-accel-buffering", "no")];
-    Ok((headers, sse::body(watching)).into_response())
+    Ok((headers, Body::new(sse::Events::new(watching))).into_response())
 }
 
 async fn leave_line(desk: State<Desk>, room: Name, headers: HeaderMap) -> Result<Response, Problem> {

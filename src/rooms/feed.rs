@@ -38,7 +38,8 @@ impl Rooms {
         loop {
             tokio::select! {
                 () = &mut stop => return,
-                _ = ticks.tick() => {
+                // New limits count at once: whoever they call hears of it before the next tick.
+                () = async { tokio::select! { _ = ticks.tick() => {}, () = self.hurry.notified() => {} } } => {
                     for room in self.all() {
                         if room.is_live() && !room.feed.ticking.swap(true, Ordering::AcqRel) {
                             under_way.push(self.tick(room));

@@ -3,9 +3,6 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use tokio::sync::OwnedSemaphorePermit;
-
-use super::watch::Watch;
 use super::{Room, Rooms};
 use crate::room::policy::{Identity, Millis, Mode, Policy, Rejoin};
 use crate::room::snapshot::{Known, Snapshot};
@@ -191,52 +188,6 @@ impl Rooms {
             }
         }
         held
-    }
-
-    /// Watches a visitor's place; the permit counts the stream as open.
-    pub async fn watch(
-        &self,
-        room: &Arc<Room>,
-        shown: &Shown,
-    ) -> Result<(Watch, OwnedSemaphorePermit), VisitError> {
-        let snapshot = self.snapshot_of(room).await?;
-        let (place, is_inside) = if let Some((pass, _)) = self.valid_pass(room, Some(&snapshot), shown) {
-            (pass.place(), true)
-        } else {
-            (self.held(room, Some(&snapshot), shown).ok_or(VisitError::NoToken)?.place(), false)
-        };
-        let permit = self.streams.clone().try_acquire_owned().ok();
-        let watch = permit.and_then(|permit| Some((Watch::new(room.clone(), place, is_inside)?, permit)));
-        watch.ok_or_else(|| {
-            self.metrics.stream_refused();
-            VisitError::TooManyStreams
-        })
-    }
-
-    /// Where a watched place stands now; notes that its visitor is alive. Asks the store only where the
-    /// snapshot does not know it any more.
-    pub async fn watched(&self, watch: &Watch) -> Result<Standing, VisitError> {
-        let room = watch.room();
-        let snapshot = self.snapshot_of(room).await?;
-        let place = watch.place();
-        if watch.is_inside() {
-            return Ok(snapshot.not_waiting(place, Status::Admitted));
-        }
-        match room.know(&snapshot, place) {
-            Known::Waiting(position) => {
-                room.hear(place);
-                Ok(snapshot.waiting_at(place, position))
-            }
-            Known::Called => Ok(snapshot.not_waiting(place, Status::Called)),
-            Known::Gone | Known::Unknown => {
-                let outcome = self.present(room, place).await?;
-                Ok(match outcome {
-                    Outcome::Waiting(place, position) => snapshot.waiting_at(place, position),
-                    Outcome::Admitted(place, _) => snapshot.not_waiting(place, Status::Admitted),
-                    Outcome::Gone(place) => snapshot.not_waiting(place, Status::Gone),
-                })
-            }
-        }
     }
 
     /// A snapshot of the room, fetched if there is none yet.

@@ -1,11 +1,13 @@
 //! Streams: who is called hears of it at once, and nobody is woken for somebody else.
 
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use anteroom::position::watching::{Watching, Word};
 use anteroom::room::standing::Status;
 use anteroom::rooms::visit::{Answer, Shown, VisitError};
 use anteroom::telemetry::metrics::label::StreamKind;
+use futures_util::StreamExt as _;
 use tokio::time::{Instant, timeout};
 
 use crate::probe::Mood;
@@ -13,8 +15,8 @@ use crate::world::{TICK, World, pass_of, ticket_of};
 
 async fn watching(world: &World, answer: &Answer) -> Watching {
     let room = world.room("capacity=1 session_ttl=30s");
-    let (watch, permit) = world.rooms.watch(&room, &ticket_of(answer)).await.unwrap();
-    Watching::new(world.desk(), StreamKind::Sse, watch, permit)
+    let watch = world.rooms.watch(&room, &ticket_of(answer)).await.unwrap();
+    Watching::new(world.desk().streaming, StreamKind::Sse, watch, None)
 }
 
 async fn line(world: &World, count: usize) -> Vec<Answer> {
@@ -83,14 +85,9 @@ async fn only_those_in_front_of_the_head_are_woken() {
         watches.push(world.rooms.watch(&room, &ticket_of(answer)).await.unwrap());
     }
     world.rooms.leave_room(&room, &pass_of(&answers[0])).await.unwrap();
-    timeout(Duration::from_millis(1), watches[0].0.changed()).await.expect("the next is woken");
-    for (watch, _) in &watches[1..] {
-        assert!(
-            timeout(Duration::from_millis(1), watch.changed()).await.is_err(),
-            "{:?} woken",
-            watch.place()
-        );
-    }
+    let woken =
+        watches.iter().map(|watch| watch.poll_changed(&mut Context::from_waker(Waker::noop())).is_ready());
+    assert_eq!(woken.collect::<Vec<_>>(), [true, false, false], "only the next one");
     // Whoever hangs up is forgotten: nothing is left to wake.
     drop(watches);
     world.rooms.refresh(&room).await.unwrap();
@@ -147,4 +144,52 @@ async fn whoever_is_far_back_is_told_once_an_interval() {
         let (passed, interval) = (begun.elapsed(), Duration::from_secs(10));
         assert!(passed <= interval * told, "told {told} times after {passed:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_ends_streams_one_after_the_other() {
+    let mut world = World::new();
+    world.run();
+    let answers = line(&world, 101).await;
+    let mut streams = Vec::new();
+    for answer in &answers[1..] {
+        let mut stream = watching(&world, answer).await;
+        assert_eq!(status(stream.next().await), Status::Waiting);
+        streams.push(stream);
+    }
+    world.drain();
+    let begun = Instant::now();
+    let ended = streams.into_iter().map(|mut stream| async move {
+        while let Some(word) = stream.next().await {
+            if word == Word::Draining {
+                assert_eq!(stream.next().await, None, "that was the last word");
+                return begun.elapsed();
+            }
+        }
+        panic!("it ended without a word");
+    });
+    let ended = futures_util::future::join_all(ended).await;
+    let within = |from: u64, to: u64| {
+        let (from, to) = (Duration::from_secs(from), Duration::from_secs(to));
+        ended.iter().filter(|at| (from..to).contains(*at)).count()
+    };
+    // Over four seconds, and none of those seconds with more than half of them.
+    let each = [within(0, 1), within(1, 2), within(2, 3), within(3, 5)];
+    assert_eq!(each.iter().sum::<usize>(), 100, "{ended:?}");
+    assert!(each.iter().all(|count| (5..50).contains(count)), "{each:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_back_is_told_no_worse_position_than_before() {
+    let world = World::new();
+    let answers = line(&world, 5).await;
+    let room = world.room("capacity=1 session_ttl=30s");
+    let watch = world.rooms.watch(&room, &ticket_of(&answers[4])).await.unwrap();
+    let mut stream = Watching::new(world.desk().streaming, StreamKind::Sse, watch, Some(2));
+    let position = |word| match word {
+        Some(Word::Standing(standing)) => standing.position,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(position(stream.next().await), 2, "as another process told it a moment ago");
+    assert_eq!(position(stream.next().await), 4, "and then what is known here");
 }

@@ -88,14 +88,14 @@ async fn a_poll_a_stream_and_a_pass_cost_no_store_call() {
     let inside = world.rooms.join(&room, &Shown::default()).await.unwrap();
     let waiting = world.rooms.join(&room, &Shown::default()).await.unwrap();
     let fresh = world.rooms.join(&room, &Shown::default()).await.unwrap();
-    let (watch, _permit) = world.rooms.watch(&room, &ticket_of(&waiting)).await.unwrap();
+    let watch = world.rooms.watch(&room, &ticket_of(&waiting)).await.unwrap();
     let before = (world.probe.observed(), world.probe.others());
     for _ in 0..100 {
         let told = world.rooms.position(&room, &ticket_of(&waiting)).await.unwrap();
         assert_eq!((told.standing.status, told.standing.position), (Status::Waiting, 1));
         let told = world.rooms.position(&room, &ticket_of(&fresh)).await.unwrap();
         assert_eq!(told.standing.position, 2, "given since the last snapshot");
-        assert_eq!(world.rooms.watched(&watch).await.unwrap().position, 1);
+        assert_eq!(world.rooms.watched(&watch).unwrap().position, 1);
         let admitted = world.check("capacity=1", &pass_of(&inside)).await;
         assert!(matches!(admitted, Verdict::Admit(_)), "{admitted:?}");
         let waits = world.check("capacity=1", &ticket_of(&waiting)).await;
@@ -193,8 +193,8 @@ async fn a_pass_is_inside_for_every_call_while_it_holds() {
     let shown = pass_of(&inside);
     assert_eq!(world.rooms.position(&room, &shown).await.unwrap().standing.status, Status::Admitted);
     assert_eq!(world.rooms.enter(&room, &shown).await.unwrap().standing.status, Status::Admitted);
-    let (watch, _permit) = world.rooms.watch(&room, &shown).await.unwrap();
-    assert_eq!(world.rooms.watched(&watch).await.unwrap().status, Status::Admitted);
+    let watch = world.rooms.watch(&room, &shown).await.unwrap();
+    assert_eq!(world.rooms.watched(&watch).unwrap().status, Status::Admitted);
     tokio::time::advance(Duration::from_mins(4)).await;
     assert!(matches!(world.rooms.position(&room, &shown).await, Err(VisitError::NoToken)));
 }
@@ -282,6 +282,6 @@ async fn a_replica_that_has_not_heard_of_a_number_yet_tells_no_worse_position() 
     let told = there.rooms.position(&same_room, &ticket_of(&fifth)).await.unwrap();
     assert_eq!(told.standing.position, 2, "as its ticket says");
     assert_eq!(there.probe.observed(), calls, "and nobody was asked");
-    let (watch, _permit) = there.rooms.watch(&same_room, &ticket_of(&fifth)).await.unwrap();
-    assert_eq!(there.rooms.watched(&watch).await.unwrap().position, 2);
+    let watch = there.rooms.watch(&same_room, &ticket_of(&fifth)).await.unwrap();
+    assert_eq!(there.rooms.watched(&watch).unwrap().position, 2);
 }

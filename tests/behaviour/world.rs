@@ -7,9 +7,10 @@ use anteroom::authz::limits::LimitsReader;
 use anteroom::authz::{Gate, GateParts};
 use anteroom::clock::Clock;
 use anteroom::cookie::CookiePolicy;
-use anteroom::drain::Tasks;
+use anteroom::drain::{DrainTimes, Tasks};
 use anteroom::page::Page;
-use anteroom::position::{Cadence, Desk};
+use anteroom::position::cadence::Cadence;
+use anteroom::position::{Desk, Streaming};
 use anteroom::room::decision::Verdict;
 use anteroom::room::token::{Key, KeyRing, Material};
 use anteroom::rooms::visit::{Answer, Shown};
@@ -17,6 +18,7 @@ use anteroom::rooms::{Options, Room, Rooms};
 use anteroom::routes::Routes;
 use anteroom::telemetry::metrics::Metrics;
 use anteroom::telemetry::trace::Tracer;
+use futures_util::StreamExt as _;
 
 use crate::policies::policy;
 use crate::probe::Probe;
@@ -77,17 +79,32 @@ impl World {
         });
     }
 
+    /// Begins to end the process: streams are sent elsewhere.
+    pub(crate) fn drain(&mut self) {
+        let mut tasks = std::mem::replace(&mut self.tasks, Tasks::new());
+        let streaming = self.desk_of(&tasks).streaming;
+        tasks.spawn("streams", async move {
+            streaming.end().await;
+            Ok::<_, std::io::Error>(())
+        });
+        let times = DrainTimes { lead: Duration::ZERO, grace: Duration::from_secs(10) };
+        let stops = futures_util::stream::iter(["the test"]).chain(futures_util::stream::pending());
+        tokio::spawn(tasks.run_until_drained(times, stops));
+    }
+
     pub(crate) fn room(&self, words: &str) -> Arc<Room> {
         self.rooms.room_with(&policy(words)).unwrap()
     }
 
     pub(crate) fn desk(&self) -> Desk {
-        Desk {
-            rooms: self.rooms.clone(),
-            cookies: CookiePolicy { secure: true, domain: None },
-            cadence: Cadence { interval: Duration::from_secs(10), heartbeat: Duration::from_secs(30) },
-            shutdown: self.tasks.shutdown(),
-        }
+        self.desk_of(&self.tasks)
+    }
+
+    fn desk_of(&self, tasks: &Tasks) -> Desk {
+        let cadence = Cadence::default();
+        let (rooms, shutdown) = (self.rooms.clone(), tasks.shutdown());
+        let streaming = Arc::new(Streaming { rooms: rooms.clone(), cadence, shutdown });
+        Desk { rooms, cookies: CookiePolicy { secure: true, domain: None }, streaming }
     }
 
     pub(crate) fn gate(&self, max_checks: usize) -> Gate {

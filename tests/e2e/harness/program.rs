@@ -1,5 +1,10 @@
 //! A program of the scene: started with its log in a file, ended by its own pid.
 
+// Each program that takes this in uses a part of it.
+#![allow(dead_code)]
+// What fails here fails a test.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
 use std::fs::OpenOptions;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -43,6 +48,11 @@ impl Program {
         if let Some(status) = self.child.try_wait().unwrap() {
             panic!("{} ended with {status}", self.name);
         }
+    }
+
+    /// The process' id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// SIGTERM.
