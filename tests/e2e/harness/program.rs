@@ -6,15 +6,17 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::fs::OpenOptions;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// A running program. It ends when this is dropped; if the test fails, the end of its log is shown.
+/// A running program. It and what it started end when this is dropped; if the test fails, the end of its log is shown.
 pub(crate) struct Program {
     name: String,
     child: Child,
     log: PathBuf,
+    leads_group: bool,
 }
 
 impl Program {
@@ -22,13 +24,23 @@ impl Program {
     ///
     /// It stays in the tests' process group, so that a Ctrl-C that ends the tests ends it too.
     pub(crate) fn start(name: &str, command: &mut Command, artifacts: &Path) -> Self {
+        Self::spawn(name, command, artifacts, false)
+    }
+
+    /// As [`Program::start`], for a program that starts others: they form a group and are ended together.
+    pub(crate) fn start_group(name: &str, command: &mut Command, artifacts: &Path) -> Self {
+        command.process_group(0);
+        Self::spawn(name, command, artifacts, true)
+    }
+
+    fn spawn(name: &str, command: &mut Command, artifacts: &Path, leads_group: bool) -> Self {
         let log = artifacts.join(format!("{name}.log"));
         let file = OpenOptions::new().create(true).append(true).open(&log).unwrap();
         command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
         let child = command.spawn().unwrap_or_else(|error| {
             panic!("cannot start {name} ({}): {error}", command.get_program().display())
         });
-        Self { name: name.into(), child, log }
+        Self { name: name.into(), child, log, leads_group }
     }
 
     /// Fails the test if the program has ended.
@@ -85,8 +97,11 @@ impl Program {
     }
 
     fn end(&mut self) {
-        // The pid is ours until it has been waited for: nobody else can be hit.
+        // The group's id is the pid of the child, which is ours until it has been waited for: nobody else can be hit.
         if matches!(self.child.try_wait(), Ok(None)) {
+            if self.leads_group {
+                self.signal("KILL", &format!("-{}", self.child.id()));
+            }
             self.child.kill().ok();
             self.child.wait().ok();
         }
