@@ -18,6 +18,7 @@ use crate::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use crate::pb::envoy::service::auth::v3::{CheckResponse, OkHttpResponse};
 use crate::pb::google::rpc::Status;
 use crate::room::decision::{Admission, Verdict};
+use crate::room::name::RoomName;
 use crate::room::origins::Origins;
 
 /// Request header for the backend: the room.
@@ -100,7 +101,7 @@ fn admit(admission: &Admission, question: &Question<'_>, cookies: &CookiePolicy)
         if cookie_values(question.cookies(), &ticket).next().is_some() {
             response_headers_to_add.push(set_cookie(TokenCookie::Ticket.clear(room, cookies)));
         }
-        if has_no_cookies(question) {
+        if has_no_cookies(question, room) {
             response_headers_to_add.push(set(PASS_HEADER, pass.as_str()));
         }
     }
@@ -118,11 +119,15 @@ fn foreign_headers(question: &Question<'_>, kept: &[&str]) -> Vec<String> {
     names
 }
 
-/// Whether tokens must also come as headers. A gRPC client keeps no cookies, nor does whoever shows a token by header;
-/// a browser does, and its scripts should not see tokens that they do not have.
-fn has_no_cookies(question: &Question<'_>) -> bool {
+/// Whether tokens must also come as headers. A gRPC client keeps no cookies, nor does whoever shows a token by header
+/// and no cookie; a browser does, and its scripts should not see tokens that they do not have.
+fn has_no_cookies(question: &Question<'_>, room: &RoomName) -> bool {
     let shows_header = || [PASS_HEADER, TICKET_HEADER].iter().any(|name| question.header(name).is_some());
-    question.grpc() == Grpc::Native && !question.is_grpc_from_browser() || shows_header()
+    let shows_cookie = || {
+        let kinds = [TokenCookie::Ticket, TokenCookie::Pass];
+        kinds.iter().any(|kind| cookie_values(question.cookies(), &kind.name(room)).next().is_some())
+    };
+    question.grpc() == Grpc::Native && !question.is_grpc_from_browser() || (shows_header() && !shows_cookie())
 }
 
 /// A header that replaces whatever is there.

@@ -85,13 +85,13 @@ async fn a_place_given_up_goes_to_the_visitor_in_front() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_ends_by_time_and_lives_by_use() {
-    let limits = [("capacity", "1"), ("session_ttl", "2s"), ("claim_ttl", "20s")];
+    let limits = [("capacity", "1"), ("session_ttl", "5s"), ("claim_ttl", "20s")];
     let scene = Scene::with("a_session_ends_by_time_and_lives_by_use", |config| config.limits(&limits)).await;
     let first = scene.inside().await;
     let (next, _) = scene.in_line().await;
 
-    // In use, the session outlives its two seconds twice.
-    let mut ticks = tokio::time::interval(Duration::from_millis(400));
+    // In use, the session outlives its five seconds twice.
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
     for _ in 0..12 {
         ticks.tick().await;
         assert_eq!(first.get("/shop").await.status, 200);

@@ -101,6 +101,10 @@ fn refused(door: Door, denied: DeniedHttpResponse) -> Response {
     };
     let mut response = uncached(status, Body::from(denied.body));
     put(response.headers_mut(), denied.headers);
+    if door == Door::NginxAnswer {
+        // The ticket shown was handed over by nginx: no word on whether the client keeps cookies. JSON holds it anyway.
+        response.headers_mut().remove(TICKET_HEADER);
+    }
     response
 }
 

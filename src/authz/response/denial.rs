@@ -58,7 +58,7 @@ impl Denial {
         denial.header("retry-after", standing.poll_after.to_string());
         if let Some((ticket, max_age)) = ticket {
             denial.http.headers.push(set_cookie(TokenCookie::Ticket.set(room, ticket, *max_age, cookies)));
-            if has_no_cookies(question) {
+            if has_no_cookies(question, room) {
                 denial.header(TICKET_HEADER, ticket.as_str());
             }
         }

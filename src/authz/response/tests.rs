@@ -328,4 +328,8 @@ fn whoever_shows_a_token_by_header_gets_the_new_one_so() {
         let headers = &allowed(&response).response_headers_to_add;
         assert_eq!(values(headers, "x-anteroom-pass").len(), told, "{shown}");
     }
+    // A script of the page adds the header, and the browser its cookie: the script gets no pass to read.
+    let both = [("x-anteroom-ticket", "a"), ("cookie", "anteroom_pass_shop=b")];
+    let response = answer(&admitted(true), "GET", &both);
+    assert!(values(&allowed(&response).response_headers_to_add, "x-anteroom-pass").is_empty());
 }
