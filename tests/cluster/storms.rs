@@ -25,8 +25,19 @@ const KEPT: f64 = 16.0 * 1024.0 * 1024.0;
 /// How long memory may take to come back: the allocator gives back what was not used for ten seconds.
 const GIVEN_BACK: Duration = Duration::from_secs(40);
 /// The cadence of these tests, and how long who does not read is put up with.
-const PACE: [&str; 8] =
-    ["--stream-interval", "1s", "--stream-near", "1s", "--stream-stall", "2s", "--drain", "1s"];
+const PACE: [&str; 10] = [
+    "--stream-interval",
+    "1s",
+    "--stream-near",
+    "1s",
+    "--stream-stall",
+    "2s",
+    "--drain",
+    "1s",
+    // Why a connection ended.
+    "--log",
+    "info,anteroom::listen=debug",
+];
 
 /// One process in which a storm comes up, and those who listen meanwhile.
 struct Ground {

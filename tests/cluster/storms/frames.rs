@@ -2,8 +2,8 @@
 //! taken back at once.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -37,8 +37,8 @@ pub(super) struct Frames {
 struct Shared {
     /// Those who listen, by stream.
     listeners: Mutex<BTreeMap<u32, Arc<Heard>>>,
-    /// The server wants no more of this connection, or it broke.
-    over: AtomicBool,
+    /// Why the server wants no more of this connection, if so.
+    over: OnceLock<String>,
     /// How many frames of data came in.
     words: AtomicU64,
 }
@@ -97,10 +97,8 @@ impl Frames {
 
     /// Fails the test if the server has given up this connection.
     pub(super) fn must_live(&self) {
-        assert!(
-            !self.shared.over.load(Ordering::Relaxed),
-            "the server gave up the connection that all share"
-        );
+        let why = self.shared.over.get();
+        assert!(why.is_none(), "the server gave up the connection that all share: {why:?}");
     }
 
     async fn send(&self, bytes: &[u8]) {
@@ -183,14 +181,19 @@ async fn read(
             }
             (SETTINGS, 0) => frame(&mut answer, SETTINGS, ACK, 0, &[]),
             (PING, 0) => frame(&mut answer, PING, ACK, 0, &payload),
-            (GOAWAY, _) => break,
+            (GOAWAY, _) => {
+                // The last stream's id, the error's code, and words.
+                let code = payload.get(4..8).unwrap_or_default();
+                let words = String::from_utf8_lossy(payload.get(8..).unwrap_or_default());
+                shared.over.get_or_init(|| format!("GOAWAY {code:?} {words}"));
+            }
             _ => {}
         }
         if !answer.is_empty() && writer.lock().await.write_all(&answer).await.is_err() {
             break;
         }
     }
-    shared.over.store(true, Ordering::Relaxed);
+    shared.over.get_or_init(|| "it broke off".to_owned());
 }
 
 /// The request of an HTTP/1 client.

@@ -28,7 +28,7 @@ struct Spread {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn visitors_whose_stream_process_goes_away_find_another_and_keep_their_place() {
-    go_away("moving", 400, 14.0).await;
+    go_away("moving", 600, 14.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -132,11 +132,12 @@ async fn go_away(test: &str, count: u64, rate: f64) -> (Vec<Spread>, u64) {
     .await;
     spreads.push(spread(&knowledge));
 
-    // Everybody hears of their call, whatever happened meanwhile.
-    while let Some(ended) =
-        tokio::time::timeout(SOON * 3, visitors.join_next()).await.expect("everybody is called")
-    {
-        ended.unwrap();
+    // Calls are made in order: whoever stood before somebody who has heard of it hears of it too.
+    let last = knowledge.last_called();
+    until_all("who was called hears of it", || async { knowledge.all_called(last) }).await;
+    visitors.abort_all();
+    while let Some(ended) = visitors.join_next().await {
+        assert!(ended.is_ok() || ended.is_err_and(|error| error.is_cancelled()), "a visitor's test failed");
     }
     authz.must_run();
     for (at, Spread { returns, most }) in spreads.iter().enumerate() {
