@@ -27,6 +27,10 @@ const MAX_HEAD: u32 = 64 * 1024;
 /// How much of an answer is held for a client that reads slowly, in bytes for each HTTP/2 stream.
 const MAX_SEND_BUFFER: usize = 64 * 1024;
 
+/// How many HTTP/2 streams of a connection may have been taken back by the client before they were looked at, whatever
+/// else is allowed: as many clients of a proxy may hang up within a moment in which this process gets no turn.
+const MIN_RESETS: u32 = 10_000;
+
 /// Time was up before all connections had ended.
 #[derive(Debug, thiserror::Error)]
 #[error("{connections} connections were cut off because they did not end in time")]
@@ -141,7 +145,7 @@ fn builder(limits: Limits, streams: Streams) -> Builder<Streams> {
         .max_send_buf_size(MAX_SEND_BUFFER)
         // Guards against clients that open and reset streams without end. Ours is a proxy, whose one connection carries
         // thousands of visitors: when many of them hang up at once, closing it would hit all the others.
-        .max_pending_accept_reset_streams(limits.max_streams_per_connection as usize)
+        .max_pending_accept_reset_streams(limits.max_streams_per_connection.max(MIN_RESETS) as usize)
         .max_local_error_reset_streams(None)
         .keep_alive_interval(limits.keepalive)
         .keep_alive_timeout(limits.keepalive_answer);

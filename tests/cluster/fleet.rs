@@ -13,7 +13,8 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 
 use crate::door::Door;
-use crate::redis::{SOON, ports, start};
+use crate::redis::server::signal;
+use crate::redis::{SOON, ports, start, until};
 
 /// Several processes of the service. They end with this.
 pub(crate) struct Fleet {
@@ -23,6 +24,8 @@ pub(crate) struct Fleet {
     files: tempfile::TempDir,
     artifacts: PathBuf,
     store: String,
+    /// Settings beside those that all fleets share.
+    flags: Vec<String>,
 }
 
 /// One process.
@@ -58,7 +61,19 @@ impl Fleet {
         .unwrap();
         std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o600)).unwrap();
         std::fs::write(files.path().join("rooms.yaml"), rooms).unwrap();
-        Self { replicas: Vec::new(), secret, files, artifacts, store: store.to_owned() }
+        let flags = ["--drain", "2s"].map(str::to_owned).to_vec();
+        Self { replicas: Vec::new(), secret, files, artifacts, store: store.to_owned(), flags }
+    }
+
+    /// The same with these settings in place of `--drain 2s`.
+    pub(crate) fn with(mut self, flags: &[&str]) -> Self {
+        self.flags = flags.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// Where logs are kept.
+    pub(crate) fn artifacts(&self) -> &Path {
+        &self.artifacts
     }
 
     /// The same with `count` replicas that do everything, ready.
@@ -110,7 +125,7 @@ impl Fleet {
         }
         // On a busy machine 20 ms may pass before a program gets its turn; what is tested is what is answered.
         command.args(["--store", &self.store, "--store-budget", "500ms", "--check-budget", "2s"]);
-        command.args(["--cookie-secure", "false", "--drain", "2s", "--log-format", "human"]);
+        command.args(["--cookie-secure", "false", "--log-format", "human"]).args(&self.flags);
         let log = OpenOptions::new().create(true).append(true).open(&replica.log).unwrap();
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let child = start::start(command).unwrap();
@@ -146,6 +161,32 @@ impl Replica {
             child.kill().ok();
             child.wait().ok();
         }
+    }
+
+    /// SIGTERM, and waits for its end, which must be an orderly one.
+    pub(crate) async fn terminate(&self) {
+        // Kept where `drop` finds it, should it not end.
+        let with = |what: fn(&mut Child) -> Option<std::process::ExitStatus>| {
+            what(self.child.lock().unwrap_or_else(PoisonError::into_inner).as_mut().expect("it runs"))
+        };
+        with(|child| {
+            signal("TERM", child.id());
+            None
+        });
+        let ended = || std::future::ready(with(|child| child.try_wait().unwrap()));
+        let status = until("the drain is over", SOON, ended).await;
+        assert!(status.success(), "{} ended with {status}:\n{}", self.role, self.log());
+    }
+
+    /// The sum of a metric over all its labels; 0 where it is not there.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let (status, text) = self.admin("/metrics").await;
+        assert_eq!(status, 200, "{} tells no metrics", self.role);
+        let samples = text.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            rest.starts_with(['{', ' ']).then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
+        });
+        samples.sum()
     }
 
     /// Fails the test if the process has ended.

@@ -9,6 +9,7 @@ mod absent;
 mod arrivals;
 mod crowd;
 mod door;
+mod envoy;
 mod figures;
 mod fleet;
 mod ledger;
@@ -17,5 +18,6 @@ mod quiet;
 #[path = "../support/redis.rs"]
 mod redis;
 mod replicas;
+mod storms;
 mod support;
 mod trespass;

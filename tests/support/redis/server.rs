@@ -207,8 +207,8 @@ impl Drop for Server {
     }
 }
 
-/// Through the shell's builtin: the standard library can only send SIGKILL.
-fn signal(signal: &str, pid: u32) {
+/// Sends a process a signal, through the shell's builtin: the standard library can only send SIGKILL.
+pub(crate) fn signal(signal: &str, pid: u32) {
     let sent = Command::new("sh").args(["-c", &format!("kill -{signal} {pid}")]).status().unwrap();
     assert!(sent.success(), "no process {pid} to send SIG{signal} to");
 }
