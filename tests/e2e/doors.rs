@@ -7,6 +7,7 @@ use crate::harness::doors::replace;
 use crate::harness::visitor::{Answer, Visitor};
 use crate::harness::{SOON, Scene, until};
 use crate::protocols::raw;
+use crate::trespass::spell_shop;
 
 async fn nginx(test: &str) -> Scene {
     Scene::behind_nginx(test, |config| config).await
@@ -126,34 +127,7 @@ async fn nobody_walks_around(scene: &Scene) {
     {
         assert_eq!(scene.visitor().send(Method::GET, path, &lies).await.status, 404, "{path}");
     }
-    for path in [
-        "/shop/",
-        "//shop",
-        "/SHOP",
-        "/shop?x=1",
-        "/shop;x=1",
-        "/shop/../shop",
-        "/open/../shop",
-        "/open/..;/shop",
-        "/open/..;x=1/shop",
-        "/open/./..//shop",
-        "/%73hop",
-        "/open/%2e%2e/shop",
-        "/open/..%2fshop",
-        "/open%2f..%2fshop",
-        "/open/..%5cshop",
-        "/open\\..\\shop",
-        "/anteroom/../shop",
-        "/shop%2F",
-        "/shop%00",
-        "/shop%20",
-        "http://elsewhere/shop",
-    ] {
-        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-        let answer = raw(scene.ports.public, request.as_bytes()).await;
-        let status: u16 = answer.split(' ').nth(1).expect("a status").parse().unwrap();
-        assert!([307, 308, 400, 404, 429].contains(&status), "{path}: {answer}");
-    }
+    spell_shop(scene, &["/open/..;x=1/shop", "/open\\..\\shop", "/shop%2F"]).await;
     assert_eq!(scene.backend.requests(), reached, "only the two inside reached the backend");
 }
 
