@@ -52,6 +52,9 @@ pub(crate) struct Figures {
     pub(crate) told: Percentiles,
 }
 
+/// What stands in one row for one way.
+type Cell = fn(&Figures) -> String;
+
 pub(crate) fn table(polling: &Figures, streams: &Figures, every: u64) -> String {
     let mut text = String::new();
     let mut row = |what: &str, polling: &str, streams: &str| {
@@ -63,8 +66,7 @@ pub(crate) fn table(polling: &Figures, streams: &Figures, every: u64) -> String 
         &format!("polling every {every} s"),
         "a stream each",
     );
-    let both = |value: fn(&Figures) -> String| (value(polling), value(streams));
-    let rows: [(&str, fn(&Figures) -> String); 11] = [
+    let rows: [(&str, Cell); 11] = [
         ("requests at Envoy", |figures| figures.requests.to_string()),
         ("positions told (with heartbeats)", |figures| figures.words.to_string()),
         ("sent to visitors", |figures| mib(figures.sent)),
@@ -82,8 +84,7 @@ pub(crate) fn table(polling: &Figures, streams: &Figures, every: u64) -> String 
         }),
     ];
     for (what, value) in rows {
-        let (polling, streams) = both(value);
-        row(what, &polling, &streams);
+        row(what, &value(polling), &value(streams));
     }
     let saved = 100.0 * (1.0 - streams.requests as f64 / polling.requests.max(1) as f64);
     let _ = writeln!(text, "\n  {saved:.1} % of the requests are saved");
