@@ -26,7 +26,7 @@ E2E_THREADS ?= 2
 # Where the demo's rooms live: memory, redis (one server) or cluster (six servers, two Anterooms).
 STORE ?= memory
 
-.PHONY: help run test e2e chaos lint bench bench-redis bench-streams tools browser redis proxies rust clean
+.PHONY: help run test e2e chaos lint bench bench-redis bench-streams bench-polling tools browser redis proxies rust clean
 
 help: ## lists the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -67,6 +67,10 @@ bench-redis: rust redis ## what a line costs Redis: memory and CPU for each visi
 bench-streams: rust redis ## 100,000 streams at one process: memory, CPU and Redis calls, and how soon who is called hears of it
 	$(CARGO) build --release -p anteroom --bin anteroom --example bench_streams
 	$(TARGET)/release/examples/bench_streams --anteroom $(TARGET)/release/anteroom
+
+bench-polling: rust redis $(ENVOY_BIN) ## what streams save against polling, through Envoy: requests, bytes, CPU; takes 6 minutes (ARGS="--visitors 500 --seconds 30")
+	$(CARGO) build --profile fast -p anteroom --bin anteroom --example bench_polling
+	ulimit -n $$(ulimit -Hn); $(TARGET)/fast/examples/bench_polling --anteroom $(TARGET)/fast/anteroom $(ARGS)
 
 tools: $(ENVOY_BIN) browser redis proxies ## installs what is missing: Envoy into .tools/; Chromium, Redis, nginx and Caddy from the system's packages
 

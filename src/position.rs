@@ -1,10 +1,10 @@
 //! Where do I stand? Polls, streams and gRPC for visitors; all of them follow `rooms::visit`.
 
 pub mod cadence;
+mod document;
 pub mod grpc;
 pub mod http;
 mod problem;
-mod script;
 pub mod sse;
 pub mod tracer;
 pub mod watching;

@@ -1,11 +1,15 @@
 //! The visitors: places taken, streams opened, and when each of them was told what.
 
+// Each bench uses a part of it.
+#![allow(dead_code)]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anteroom::pb::anteroom::v1 as pb;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use clap::ValueEnum;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -16,7 +20,6 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::Kind;
 use crate::service::Service;
 
 /// Requests of the client under way at once, so that it measures the service and not its own queue.
@@ -24,13 +27,21 @@ const AT_ONCE: usize = 256;
 /// How long anything may take before the run fails.
 const PATIENCE: Duration = Duration::from_mins(2);
 
+/// A kind of stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    /// Server-sent events over HTTP/2
+    Sse,
+    /// `WatchPosition`
+    Grpc,
+}
+
 /// Who was told that they are called, by number, and when.
 type Call = (u64, Instant);
 
 /// Visitors with places, and later with streams.
 pub(crate) struct Crowd {
-    http: Vec<SendRequest<Full<Bytes>>>,
-    grpc: Vec<SendRequest<Full<Bytes>>>,
+    senders: Vec<SendRequest<Full<Bytes>>>,
     /// By number, which is their order.
     tickets: Vec<(u64, String)>,
     streams: JoinSet<()>,
@@ -41,11 +52,10 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    /// As many visitors as asked for, each with a place.
-    pub(crate) async fn join(service: &Service, count: u32, connections: u16) -> Self {
+    /// As many visitors as asked for, each with a place, by the client API on this port.
+    pub(crate) async fn join(port: u16, count: u32, connections: u16) -> Self {
         let mut crowd = Self {
-            http: Vec::new(),
-            grpc: Vec::new(),
+            senders: Vec::new(),
             tickets: Vec::new(),
             streams: JoinSet::new(),
             connections: JoinSet::new(),
@@ -54,16 +64,15 @@ impl Crowd {
             called: mpsc::unbounded_channel(),
         };
         for _ in 0..connections {
-            let (http, grpc) = (crowd.connect(service.http).await, crowd.connect(service.grpc).await);
-            crowd.http.push(http);
-            crowd.grpc.push(grpc);
+            let sender = crowd.connect(port).await;
+            crowd.senders.push(sender);
         }
         let mut joining = JoinSet::new();
         for at in 0..count as usize {
             if joining.len() >= AT_ONCE {
                 crowd.tickets.push(joining.join_next().await.unwrap().unwrap());
             }
-            let sender = crowd.http[at % crowd.http.len()].clone();
+            let sender = crowd.senders[at % crowd.senders.len()].clone();
             joining.spawn(join(sender));
         }
         while let Some(joined) = joining.join_next().await {
@@ -71,6 +80,13 @@ impl Crowd {
         }
         crowd.tickets.sort_unstable();
         crowd
+    }
+
+    /// As many connections to another port, for what is opened from now on.
+    pub(crate) async fn move_to(&mut self, port: u16) {
+        for at in 0..self.senders.len() {
+            self.senders[at] = self.connect(port).await;
+        }
     }
 
     async fn connect(&mut self, port: u16) -> SendRequest<Full<Bytes>> {
@@ -91,15 +107,9 @@ impl Crowd {
         let count = self.tickets.len();
         let mut heard = 0;
         for (at, (number, ticket)) in std::mem::take(&mut self.tickets).into_iter().enumerate() {
-            let senders = if kind == Kind::Sse { &self.http } else { &self.grpc };
-            let mut listener = Listener {
-                number,
-                kind,
-                words: self.words.clone(),
-                called: self.called.0.clone(),
-                first: Some(self.first_words.0.clone()),
-            };
-            let sender = senders[at % senders.len()].clone();
+            let mut listener = self.listener(number, kind);
+            listener.first = Some(self.first_words.0.clone());
+            let sender = self.senders[at % self.senders.len()].clone();
             self.streams.spawn(async move {
                 let body = open(sender, kind, &ticket).await;
                 drop(ticket);
@@ -112,6 +122,40 @@ impl Crowd {
         }
         for _ in heard..count {
             self.hear_first().await;
+        }
+    }
+
+    /// Makes everybody ask for their position every so often, until they are called.
+    pub(crate) fn poll(&mut self, every: Duration) {
+        let begun = Instant::now();
+        for (at, (number, ticket)) in std::mem::take(&mut self.tickets).into_iter().enumerate() {
+            let listener = self.listener(number, Kind::Sse);
+            let mut sender = self.senders[at % self.senders.len()].clone();
+            // Spread evenly by the golden ratio, so that neighbours in line do not ask at the same time.
+            let mut due = begun + every.mul_f64((at as f64 * 0.618_033_988_749_895).fract());
+            self.streams.spawn(async move {
+                loop {
+                    tokio::time::sleep_until(due.into()).await;
+                    let called = listener.is_called(&ask(&mut sender, &ticket).await);
+                    listener.note(called);
+                    if called {
+                        return;
+                    }
+                    due += every;
+                }
+            });
+        }
+    }
+
+    fn listener(&self, number: u64, kind: Kind) -> Listener {
+        let (words, called) = (self.words.clone(), self.called.0.clone());
+        Listener { number, kind, words, called, first: None }
+    }
+
+    /// Fails the run if somebody's stream has ended, or was told something wrong.
+    pub(crate) fn all_must_wait(&mut self) {
+        if let Some(ended) = self.streams.try_join_next() {
+            panic!("nobody was called, and a visitor waits no more: {ended:?}");
         }
     }
 
@@ -159,6 +203,16 @@ async fn join(mut sender: SendRequest<Full<Bytes>>) -> (u64, String) {
     (told["number"].as_u64().unwrap(), told["ticket"].as_str().unwrap().to_owned())
 }
 
+async fn ask(sender: &mut SendRequest<Full<Bytes>>, ticket: &str) -> Bytes {
+    let request = Request::get("http://bench/anteroom/v1/rooms/shop/position")
+        .header("accept", "application/json")
+        .header("cookie", format!("anteroom_ticket_shop={ticket}"));
+    sender.ready().await.unwrap();
+    let answer = sender.send_request(request.body(Full::default()).unwrap()).await.unwrap();
+    assert_eq!(answer.status(), 200, "every poll is answered");
+    answer.into_body().collect().await.unwrap().to_bytes()
+}
+
 async fn open(mut sender: SendRequest<Full<Bytes>>, kind: Kind, ticket: &str) -> Incoming {
     let request = match kind {
         Kind::Sse => Request::get("http://bench/anteroom/v1/rooms/shop/stream")
@@ -200,12 +254,9 @@ impl Listener {
             let Ok(data) = frame.into_data() else { continue };
             unread.extend_from_slice(&data);
             while let Some(called) = self.word(&mut unread) {
-                self.words.fetch_add(1, Ordering::Relaxed);
+                self.note(called);
                 if let Some(first) = self.first.take() {
                     first.send(()).await.unwrap();
-                }
-                if called {
-                    self.called.send((self.number, Instant::now())).unwrap();
                 }
             }
             // An idle listener holds no buffer: a hundred thousand of them share this machine with the service.
@@ -215,19 +266,28 @@ impl Listener {
         }
     }
 
-    /// The next whole word, if it has come: whether it says that the visitor is called. It must be their own.
+    fn note(&self, called: bool) {
+        self.words.fetch_add(1, Ordering::Relaxed);
+        if called {
+            self.called.send((self.number, Instant::now())).unwrap();
+        }
+    }
+
+    /// Whether these words say that the visitor is called. They must be their own.
+    fn is_called(&self, told: &[u8]) -> bool {
+        let told: serde_json::Value = serde_json::from_slice(told).unwrap();
+        assert_eq!(told["number"], self.number, "told of somebody else");
+        told["status"] == "called"
+    }
+
+    /// The next whole word, if it has come: whether it says that the visitor is called.
     fn word(&self, unread: &mut BytesMut) -> Option<bool> {
         if self.kind == Kind::Sse {
             let end = unread.windows(2).position(|pair| pair == b"\n\n")? + 2;
             let event = unread.split_to(end);
             let event = std::str::from_utf8(&event).unwrap();
             let data = event.lines().find_map(|line| line.strip_prefix("data: "));
-            if let Some(data) = data {
-                let told: serde_json::Value = serde_json::from_str(data).unwrap();
-                assert_eq!(told["number"], self.number, "told of somebody else");
-                return Some(told["status"] == "called");
-            }
-            return Some(false);
+            return Some(data.is_some_and(|data| self.is_called(data.as_bytes())));
         }
         let length = unread.get(1..5)?.get_u32() as usize;
         if unread.len() < 5 + length {

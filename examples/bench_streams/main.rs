@@ -7,6 +7,8 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used)] // A program for people to read; what fails ends it.
 
 mod crowd;
+mod percentiles;
+mod progress;
 mod report;
 mod service;
 
@@ -15,15 +17,16 @@ mod program;
 #[path = "../../tests/support/redis.rs"]
 mod redis;
 
-use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 
-use crowd::Crowd;
+use crowd::{Crowd, Kind};
+use percentiles::Percentiles;
+use progress::progress;
 use redis::server::Server;
-use report::{Figures, Percentiles};
+use report::Figures;
 use service::{Reading, Service};
 
 /// Opens many streams at one process and reads what they cost
@@ -52,15 +55,6 @@ struct Arguments {
     json: bool,
 }
 
-/// A kind of stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Kind {
-    /// Server-sent events over HTTP/2
-    Sse,
-    /// `WatchPosition`
-    Grpc,
-}
-
 /// Between the last stream's first word and the looking: what was opened together has spread out by then.
 const SETTLE: Duration = Duration::from_secs(12);
 
@@ -86,9 +80,12 @@ async fn run(kind: Kind, arguments: &Arguments) -> Figures {
     progress("taking places");
     // Nobody gets in before the rounds begin.
     service.state_capacity(0).await;
-    let mut crowd = Crowd::join(&service, arguments.streams, arguments.connections).await;
+    let mut crowd = Crowd::join(service.http, arguments.streams, arguments.connections).await;
     let joined = service.read(&redis);
     progress("opening streams");
+    if kind == Kind::Grpc {
+        crowd.move_to(service.grpc).await;
+    }
     let begun = Instant::now();
     crowd.watch(kind).await;
     let opened_in = begun.elapsed();
@@ -134,14 +131,5 @@ async fn run(kind: Kind, arguments: &Arguments) -> Figures {
         redis_calls: (after.redis_calls - before.redis_calls) as f64 / seconds,
         called: each_round,
         told: Percentiles::of(told),
-    }
-}
-
-/// One line on standard error that is written over, and none where nobody watches. Empty: the line goes.
-fn progress(what: &str) {
-    if std::io::stderr().is_terminal() {
-        let dots = if what.is_empty() { "" } else { " …" };
-        // Only progress: the figures do not depend on it.
-        let _ = write!(std::io::stderr(), "\r\x1b[K{what}{dots}");
     }
 }

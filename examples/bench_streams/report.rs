@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::Kind;
+use crate::crowd::Kind;
+use crate::percentiles::Percentiles;
 
 /// What one kind of stream came to. Memory in bytes, beyond that of the empty process where not said otherwise.
 pub(crate) struct Figures {
@@ -28,25 +29,6 @@ pub(crate) struct Figures {
     /// Called at once in each round.
     pub(crate) called: u32,
     pub(crate) told: Percentiles,
-}
-
-/// From the change of the limits until those who are called have heard of it.
-pub(crate) struct Percentiles {
-    p50: Duration,
-    p99: Duration,
-    max: Duration,
-    count: usize,
-}
-
-impl Percentiles {
-    pub(crate) fn of(mut all: Vec<Duration>) -> Self {
-        all.sort_unstable();
-        let at = |permille: usize| {
-            let rank = (all.len() * permille).div_ceil(1_000).clamp(1, all.len());
-            all[rank - 1]
-        };
-        Self { p50: at(500), p99: at(990), max: at(1_000), count: all.len() }
-    }
 }
 
 impl Figures {
@@ -83,10 +65,10 @@ pub(crate) fn table(all: &[Figures]) -> String {
         line("while nothing happens: CPU", format!("{:.1} % of a core", figures.cpu * 100.0));
         line("while nothing happens: words", format!("{:.0}/s", figures.words));
         line("while nothing happens: Redis calls", format!("{:.1}/s", figures.redis_calls));
-        let Percentiles { p50, p99, max, count } = figures.told;
+        let told = &figures.told;
         line(
-            &format!("{} called at once, until told ({count} in all)", figures.called),
-            format!("p50 {} ms, p99 {} ms, max {} ms", p50.as_millis(), p99.as_millis(), max.as_millis()),
+            &format!("{} called at once, until told ({} in all)", figures.called, told.count),
+            told.to_string(),
         );
         text.push('\n');
     }

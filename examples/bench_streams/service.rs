@@ -15,7 +15,7 @@ use crate::redis::{SOON, ports, until};
 /// The running program; it ends with this.
 pub(crate) struct Service {
     program: Program,
-    authz: u16,
+    pub(crate) authz: u16,
     pub(crate) grpc: u16,
     pub(crate) http: u16,
     admin: u16,
@@ -101,20 +101,25 @@ impl Service {
 
     /// What is told now.
     pub(crate) fn read(&self, redis: &Server) -> Reading {
-        let of =
-            |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", self.program.pid())).unwrap();
-        let status = of("status");
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        let resident: u64 = resident.trim().trim_end_matches("kB").trim().parse().unwrap();
-        // Behind the name, which may hold spaces: user and system time are fields 14 and 15, in ticks of 10 ms.
-        let stat = of("stat");
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-        let ticks: f64 = fields[11..13].iter().map(|ticks| ticks.parse::<f64>().unwrap()).sum();
-        Reading { resident: resident * 1_024, cpu: ticks / 100.0, redis_calls: redis.script_calls() }
+        let (resident, cpu) = used_by(&self.program);
+        Reading { resident, cpu, redis_calls: redis.script_calls() }
     }
 
     async fn ask(&self, path: &str) -> Option<(u16, String)> {
         let answer = reqwest::get(format!("http://127.0.0.1:{}{path}", self.admin)).await.ok()?;
         Some((answer.status().as_u16(), answer.text().await.ok()?))
     }
+}
+
+/// A program's resident memory in bytes, and its CPU time so far in seconds.
+pub(crate) fn used_by(program: &Program) -> (u64, f64) {
+    let of = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", program.pid())).unwrap();
+    let status = of("status");
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let resident: u64 = resident.trim().trim_end_matches("kB").trim().parse().unwrap();
+    // Behind the name, which may hold spaces: user and system time are fields 14 and 15, in ticks of 10 ms.
+    let stat = of("stat");
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks: f64 = fields[11..13].iter().map(|ticks| ticks.parse::<f64>().unwrap()).sum();
+    (resident * 1_024, ticks / 100.0)
 }

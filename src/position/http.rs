@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use super::problem::{Problem, problem};
 use super::watching::Watching;
-use super::{Desk, script, sse};
+use super::{Desk, document, sse};
 use crate::cookie::TokenCookie;
 use crate::room::name::RoomName;
 use crate::room::standing::{Status, Told};
@@ -40,8 +40,8 @@ pub fn router(desk: Desk) -> Router {
         .layer(from_fn_with_state(desk.clone(), cross_origin::guard));
     let public = Router::new()
         .route("/anteroom/v1/jwks.json", get(jwks))
-        .route("/anteroom/v1/openapi.json", get(openapi))
-        .route("/anteroom/v1/anteroom.js", get(script::client))
+        .route("/anteroom/v1/openapi.json", get(document::openapi))
+        .route("/anteroom/v1/anteroom.js", get(document::script))
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn(cross_origin::public));
     Router::new()
@@ -134,12 +134,6 @@ async fn away(desk: State<Desk>, room: Name, headers: HeaderMap, body: Body) -> 
 
 async fn jwks(desk: State<Desk>) -> Response {
     Json(desk.rooms.keys().published()).into_response()
-}
-
-/// This API, described. Clients may keep it for a while: it changes with the program only.
-async fn openapi() -> Response {
-    let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "public, max-age=300")];
-    (headers, include_str!("http/openapi.json")).into_response()
 }
 
 impl Desk {

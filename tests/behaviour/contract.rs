@@ -2,10 +2,16 @@
 //! and status described must have been seen.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use anteroom::position::tracer::TracerDesk;
+use anteroom::routes::{HostRule, Matcher, PathRule, Room, Routes};
+use anteroom::{authz, position};
+use axum::body::Body;
 use serde_json::{Value, json};
 
 use crate::api::{Answered, Api};
+use crate::policies::policy;
 use crate::probe::Mood;
 use crate::world::World;
 
@@ -59,7 +65,7 @@ impl Contract {
     /// Holds an answer to the description. `call` is a method and a path, as it was sent.
     fn check(&mut self, call: &str, answered: &Answered) {
         let (method, sent) = call.split_once(' ').unwrap();
-        let mut parts: Vec<&str> = sent.split('/').collect();
+        let mut parts: Vec<&str> = sent.split('?').next().unwrap().split('/').collect();
         if parts.get(3) == Some(&"rooms") {
             parts[4] = "{room}";
         }
@@ -85,13 +91,17 @@ impl Contract {
             let missing = header["required"] == true && !answered.headers.contains_key(name);
             assert!(!missing, "{what}: no header {name}");
         }
-        match response["content"].as_object() {
+        let empty = answered.body.is_empty() && response["x-may-be-empty"] == true;
+        match response["content"].as_object().filter(|_| !empty) {
             None => assert_eq!((answered.body.as_str(), answered.header("content-type")), ("", ""), "{what}"),
             Some(content) => {
                 let kind = answered.header("content-type");
+                let kind = kind.split(';').next().unwrap();
                 let media = content.get(kind).unwrap_or_else(|| panic!("{what}: {kind:?} is not described"));
                 if kind == "text/event-stream" {
                     self.events(media, &answered.body, &what);
+                } else if !kind.ends_with("json") {
+                    self.fits(&media["schema"], &json!(answered.body), &what);
                 } else {
                     self.fits(&media["schema"], &answered.json(), &what);
                     let told = answered.json()["status"].as_u64().filter(|_| kind.contains("problem"));
@@ -108,7 +118,9 @@ impl Contract {
             let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).unwrap();
             let described = &media["x-events"][field("event: ")];
             assert!(described.is_object(), "{what}: event {} is not described", field("event: "));
-            self.fits(&described["data"], &serde_json::from_str(field("data: ")).unwrap(), what);
+            let data: Value = serde_json::from_str(field("data: ")).unwrap();
+            self.fits(&described["data"], &data, what);
+            assert_eq!(field("id: "), data["position"].to_string(), "{what}");
             any = true;
         }
         assert!(any, "{what}: no event in {body}");
@@ -118,6 +130,89 @@ impl Contract {
         let answered = api.send_with(call, headers, body.to_owned()).await;
         self.check(call, &answered);
         answered
+    }
+}
+
+/// All that the listener serves, over a world with `shop` in its rooms file.
+fn all_of(words: &str) -> Api {
+    let world = World::new();
+    world.room(words);
+    let routes = || {
+        let shop =
+            Matcher { host: HostRule::Any, path: PathRule::Prefix("/shop".into()), methods: Vec::new() };
+        Routes::new(vec![Room { policy: (*policy(words)).clone(), matchers: vec![shop] }])
+    };
+    let tracer = TracerDesk { rooms: world.rooms.clone(), routes: Arc::new(routes()) };
+    let router = position::http::router(world.desk())
+        .merge(position::tracer::router(tracer))
+        .merge(authz::forward::router(Arc::new(world.gate_over(routes(), 10))));
+    Api { world, router }
+}
+
+/// The documents.
+async fn documents(c: &mut Contract, api: &Api) {
+    c.send(api, "GET /anteroom/v1/jwks.json", &[], "").await;
+    for path in ["GET /anteroom/v1/openapi.json", "GET /anteroom/v1/anteroom.js"] {
+        let tag = c.send(api, path, &[], "").await.header("etag").to_owned();
+        let again = c.send(api, path, &[("if-none-match", &tag)], "").await;
+        assert_eq!((again.status.as_u16(), again.header("etag")), (304, &*tag), "{path}");
+    }
+}
+
+/// The polling API.
+async fn polls(c: &mut Contract) {
+    let (api, out) = (all_of("capacity=0"), all_of("capacity=0 on_outage=closed"));
+    out.world.probe.set(Mood::Fails);
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    for (path, room) in [("/anteroom/v1/tracer", "?room=shop&"), ("/anteroom/v1/rooms/shop/tracer", "?")] {
+        for method in ["GET", "POST"] {
+            let call = format!("{method} {path}{room}");
+            c.send(&api, &format!("{call}loginId=ann"), &[], "").await.is(200);
+            c.send(&api, &call, &[], "").await.is(400);
+            c.send(&api, &format!("{call}ip={}", "x".repeat(2_049)), &[], "").await.is(400);
+            c.send(&out, &format!("{call}ip=192.0.2.1"), &[], "").await.is(503);
+        }
+        let post = format!("POST {path}{room}");
+        c.send(&api, &post, &[form], "ip=192.0.2.1&port=443&host=shop.example.com").await.is(200);
+        let told = c.send(&api, &post, &[], &json!({"loginId": "bob", "port": 443}).to_string()).await;
+        assert_eq!((&told.json()["port"], &told.json()["isWait"]), (&443.into(), &"T".into()));
+        c.send(&api, &post, &[], "{").await.is(400);
+        c.send(&api, &post, &[form], &" ".repeat(16 * 1024 + 1)).await.is(413);
+        let never = futures_util::stream::pending::<Result<&str, std::io::Error>>();
+        let never = api.send_with(&post, &[], Body::from_stream(never)).await;
+        c.check(&post, never.is(408));
+        let refused = api.send(&format!("DELETE {path}"), &[]).await;
+        assert!(refused.is_problem(405).header("allow").contains("POST"), "{:?}", refused.headers);
+    }
+    c.send(&api, "GET /anteroom/v1/rooms/a%20b/tracer?ip=192.0.2.1", &[], "").await.is(400);
+    c.send(&api, "GET /anteroom/v1/tracer?ip=192.0.2.1&room=nowhere", &[], "").await.is(200);
+}
+
+/// What proxies ask.
+async fn proxies(c: &mut Contract) {
+    let asked = [("x-forwarded-method", "GET"), ("x-forwarded-uri", "/shop?x=1")];
+    for method in ["GET", "POST"] {
+        let call = |query: &str| format!("{method} /anteroom/v1/auth{query}");
+        let api = all_of("capacity=1");
+        c.send(&api, &call(""), &[], "").await.is(400);
+        c.send(&api, &call("?room=elsewhere"), &asked, "").await.is(404);
+        let entered = c.send(&api, &call("?door=caddy"), &asked, "").await;
+        let pass = entered.is(200).header("x-anteroom-pass").to_owned();
+        let inside = [asked[0], asked[1], ("x-anteroom-pass", &pass)];
+        c.send(&api, &call("?room=shop"), &inside, "").await.is(200);
+        c.send(&api, &call("?door=nginx-answer"), &inside, "").await.is(307);
+        c.send(&api, &call(""), &[asked[0], ("x-forwarded-uri", "/open")], "").await.is(200);
+        c.send(&api, &call(""), &asked, "").await.is(429);
+        let page = c.send(&api, &call(""), &[asked[0], asked[1], ("accept", "text/html")], "").await;
+        assert!(page.is(429).header("content-type").starts_with("text/html"));
+        let ticket = c.send(&api, &call("?door=nginx"), &asked, "").await;
+        let ticket = ticket.is(401).header("x-anteroom-ticket").to_owned();
+        let handed = [asked[0], asked[1], ("x-anteroom-handed", &ticket)];
+        c.send(&api, &call("?door=nginx-answer"), &handed, "").await.is(429);
+        c.send(&all_of("capacity=0 identity=subject"), &call(""), &asked, "").await.is(401);
+        let out = all_of("capacity=0 on_outage=closed");
+        out.world.probe.set(Mood::Fails);
+        c.send(&out, &call(""), &asked, "").await.is(503);
     }
 }
 
@@ -183,7 +278,8 @@ async fn every_answer_is_described_and_every_description_is_true() {
     c.send(&api, &room("POST enter"), &by_ticket, "").await.is(403);
     c.send(&api, &room("POST away"), &by_ticket, "").await.is(204);
     c.send(&api, &room("DELETE pass"), &by_pass, "").await.is(204);
-    c.send(&api, &room("GET stream"), &by_ticket, "").await.is(200);
+    let back = [by_ticket[0], by_ticket[1], ("last-event-id", "1")];
+    c.send(&api, &room("GET stream"), &back, "").await.is(200);
     let cookie = format!("anteroom_ticket_shop={ticket}");
     let pass = c.send(&api, &room("POST enter"), &[("cookie", &cookie)], "").await.is(200).token("pass");
     c.send(&api, &room("GET position"), &[("x-anteroom-pass", &pass)], "").await.is(200);
@@ -222,10 +318,9 @@ async fn every_answer_is_described_and_every_description_is_true() {
     c.send(&users, &room("POST join"), &[], "").await.is(401);
     let off = Api::open("mode=off");
     c.send(&off, &room("POST join"), &[], "").await.is(200);
-    for path in ["/anteroom/v1/jwks.json", "/anteroom/v1/openapi.json"] {
-        let answered = api.send(&format!("GET {path}"), &[]).await;
-        c.check(&format!("GET {path}"), &answered);
-    }
+    documents(c, &api).await;
+    polls(c).await;
+    proxies(c).await;
 
     // Without a store.
     let out = Api::over(World::new());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::browser::{Browser, Manner};
+use crate::harness::browser::Browser;
 use crate::harness::{SOON, Scene, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -13,9 +13,7 @@ async fn a_browser_sees_its_position_and_gets_in_by_itself() {
     let scene = Scene::with("a_browser_sees_its_position_and_gets_in_by_itself", |c| c.limits(&limits)).await;
     let (first, second) = (scene.inside().await, scene.inside().await);
     let (front, _) = scene.in_line().await;
-    let browser = Browser::start(Manner::default()).await;
-
-    browser.client.goto(&scene.ports.url("/shop")).await.unwrap();
+    let browser = Browser::at(&scene.ports.url("/shop")).await;
     let words = |text: &str, word: &str| text.split(|c: char| !c.is_alphanumeric()).any(|each| each == word);
     until("the page shows position 2", SOON, || async { words(&browser.text().await, "2").then_some(()) })
         .await;

@@ -3,7 +3,7 @@
 use fantoccini::Locator;
 use serde_json::json;
 
-use crate::harness::browser::{Browser, Manner};
+use crate::harness::browser::Browser;
 use crate::harness::{SOON, Scene, until_true};
 
 const LIMITS: [(&str, &str); 3] = [("capacity", "2"), ("session_ttl", "5m"), ("claim_ttl", "60s")];
@@ -17,8 +17,7 @@ pub(crate) async fn press(browser: &Browser, id: &str) {
 async fn the_example_waits_enters_buys_and_leaves() {
     let scene = Scene::with("the_example_waits_enters_buys_and_leaves", |c| c.limits(&LIMITS)).await;
     let (first, _second) = (scene.inside().await, scene.inside().await);
-    let browser = Browser::start(Manner::default()).await;
-    browser.client.goto(&scene.ports.url("/open/spa")).await.unwrap();
+    let browser = Browser::at(&scene.ports.url("/open/spa")).await;
 
     let before = scene.backend.requests();
     press(&browser, "buy").await;
@@ -49,8 +48,7 @@ async fn without_streams_the_client_polls() {
     })
     .await;
     let (first, _second) = (scene.inside().await, scene.inside().await);
-    let browser = Browser::start(Manner::default()).await;
-    browser.client.goto(&scene.ports.url("/open/spa")).await.unwrap();
+    let browser = Browser::at(&scene.ports.url("/open/spa")).await;
     press(&browser, "buy").await;
     browser.until("document.getElementById('says').textContent.startsWith('Position 1 of 1')").await;
     first.leave().await;
@@ -70,8 +68,7 @@ async fn the_client_is_cached_and_its_errors_have_a_kind() {
     let again = visitor.send(reqwest::Method::GET, path, &[("if-none-match", tag)]).await;
     assert_eq!((again.status, again.text.as_str()), (304, ""));
 
-    let browser = Browser::start(Manner::default()).await;
-    browser.client.goto(&scene.ports.url("/open/blank")).await.unwrap();
+    let browser = Browser::at(&scene.ports.url("/open/blank")).await;
     let found = browser
         .run(
             "const { Anteroom } = await import('/anteroom/v1/anteroom.js');

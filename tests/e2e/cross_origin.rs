@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::harness::Scene;
-use crate::harness::browser::{Browser, Manner};
+use crate::harness::browser::Browser;
 use crate::harness::config::EnvoyConfig;
 
 /// The configuration that lets this origin in.
@@ -22,8 +22,7 @@ async fn a_front_end_of_another_origin_waits_and_enters() {
     })
     .await;
     let (first, _second) = (scene.inside().await, scene.inside().await);
-    let browser = Browser::start(Manner::default()).await;
-    browser.client.goto(&format!("{}/open/blank", scene.backend.origin())).await.unwrap();
+    let browser = Browser::at(&format!("{}/open/blank", scene.backend.origin())).await;
     let site = scene.ports.url("");
     let waits = browser
         .run(

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::cross_origin::allows;
 use crate::harness::Scene;
-use crate::harness::browser::{Browser, Manner};
+use crate::harness::browser::Browser;
 
 /// Defines `call(method, fields, heard)`: a call of the service at `site`, whose messages `heard` gets one by one as
 /// objects of field numbers; it comes to the trailers. Just enough of protobuf: strings and numbers below 2^53.
@@ -73,9 +73,8 @@ async fn a_browser_joins_and_watches_over_grpc_web() {
     })
     .await;
     let (first, _second) = (scene.inside().await, scene.inside().await);
-    let browser = Browser::start(Manner::default()).await;
     // From another origin, so that CORS is part of it.
-    browser.client.goto(&format!("{}/open/blank", scene.backend.origin())).await.unwrap();
+    let browser = Browser::at(&format!("{}/open/blank", scene.backend.origin())).await;
     browser.run(GRPC_WEB, json!(scene.ports.url(""))).await;
     let joined = browser
         .run(

@@ -6,7 +6,7 @@ use fantoccini::wd::WindowHandle;
 use serde_json::json;
 
 use crate::client::press;
-use crate::harness::browser::{Browser, Manner};
+use crate::harness::browser::Browser;
 use crate::harness::visitor::Visitor;
 use crate::harness::{SOON, Scene, until};
 
@@ -16,9 +16,8 @@ const LIMITS: [(&str, &str); 3] = [("capacity", "1"), ("session_ttl", "5m"), ("c
 async fn waiting_at(test: &str, path: &str, waits: &str) -> (Scene, Visitor, Visitor, Browser, WindowHandle) {
     let scene = Scene::with(test, |config| config.limits(&LIMITS)).await;
     let inside = scene.inside().await;
-    let browser = Browser::start(Manner::default()).await;
     // The first tab stays, or the browser would end with the tab that is closed.
-    browser.client.goto(&scene.ports.url("/open/blank")).await.unwrap();
+    let browser = Browser::at(&scene.ports.url("/open/blank")).await;
     let home = browser.client.window().await.unwrap();
     browser.open_tab(&scene.ports.url(path)).await;
     if path == SPA {

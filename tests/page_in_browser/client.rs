@@ -5,14 +5,13 @@ use std::time::Duration;
 use anteroom::room::standing::Status;
 use serde_json::{Value, json};
 
-use crate::browser::{Browser, Manner};
+use crate::browser::Browser;
 use crate::site::{Site, Stream, become_, waiting};
 use crate::until::{SOON, until_true};
 
 /// A page that watches its place: what was told is in `told`, the end in `end`.
 async fn watching(site: &Site, options: Value) -> Browser {
-    let browser = Browser::start(Manner::default()).await;
-    browser.client.goto(&site.blank()).await.unwrap();
+    let browser = Browser::at(&site.blank()).await;
     let started = browser.run(WATCH, options).await;
     assert_eq!(started, json!("watching"));
     browser

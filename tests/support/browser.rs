@@ -54,6 +54,13 @@ struct Driver {
 }
 
 impl Browser {
+    /// A browser that looks at this page.
+    pub(crate) async fn at(url: &str) -> Self {
+        let browser = Self::start(Manner::default()).await;
+        browser.client.goto(url).await.unwrap();
+        browser
+    }
+
     /// Waits for its turn, then starts.
     pub(crate) async fn start(manner: Manner) -> Self {
         let turn = TURN.lock().await;

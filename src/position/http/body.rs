@@ -1,9 +1,9 @@
-//! Tokens in a request's body: the way of `sendBeacon`, which can set no headers and, across sites, brings no cookies.
+//! Bodies of requests, bounded in size and time; and tokens in them: the way of `sendBeacon`, which can set no headers and, across sites, brings no cookies.
 
 use std::error::Error;
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderMap};
 use http_body_util::LengthLimitError;
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 /// The largest body read, in bytes: two tokens of 2 KiB fit many times.
-pub(super) const MAX_BODY: usize = 16 * 1024;
+const MAX_BODY: usize = 16 * 1024;
 
 /// How long a body may take to come: a client that sends it by the byte must not hold a request for ever.
 const TIME: Duration = Duration::from_secs(5);
@@ -56,11 +56,7 @@ impl BodyError {
 
 /// Reads the tokens in a body; an empty one shows none, whatever it says it is.
 pub(super) async fn tokens(headers: &HeaderMap, body: Body) -> Result<Tokens, BodyError> {
-    let read = tokio::time::timeout(TIME, to_bytes(body, MAX_BODY)).await;
-    let bytes = read.map_err(|_| BodyError::Incomplete)?.map_err(|error| {
-        let too_large = error.source().is_some_and(<dyn Error>::is::<LengthLimitError>);
-        if too_large { BodyError::TooLarge } else { BodyError::Incomplete }
-    })?;
+    let bytes = whole(body).await?;
     if bytes.trim_ascii().is_empty() {
         return Ok(Tokens::default());
     }
@@ -70,6 +66,15 @@ pub(super) async fn tokens(headers: &HeaderMap, body: Body) -> Result<Tokens, Bo
     // An array would do for a struct.
     let object: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|_| BodyError::NotTokens)?;
     Tokens::deserialize(Value::Object(object)).map_err(|_| BodyError::NotTokens)
+}
+
+/// Reads a body to its end.
+pub(in crate::position) async fn whole(body: Body) -> Result<Bytes, BodyError> {
+    let read = tokio::time::timeout(TIME, to_bytes(body, MAX_BODY)).await;
+    read.map_err(|_| BodyError::Incomplete)?.map_err(|error| {
+        let too_large = error.source().is_some_and(<dyn Error>::is::<LengthLimitError>);
+        if too_large { BodyError::TooLarge } else { BodyError::Incomplete }
+    })
 }
 
 /// `text/plain` too: across origins a browser sends it without a preflight, for which a page that goes away has no time.

@@ -1,12 +1,11 @@
 //! What a client of the polling API sends: fields in the query, in a form or in a JSON object.
 
-use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
 use axum::http::StatusCode;
 use serde_json::{Map, Value};
 
-/// The largest body, in bytes.
-const MAX_BODY: usize = 16 * 1024;
+use crate::position::http::body;
+
 /// The longest field, in bytes.
 const MAX_FIELD: usize = 2 * 1024;
 
@@ -31,10 +30,11 @@ impl Form {
     /// Reads the query, and the body where there is one: its fields come before those of the query.
     pub(super) async fn read(request: Request) -> Result<Self, Refused> {
         let (parts, body) = request.into_parts();
+        let body = body::whole(body).await.map_err(|error| (error.status(), error.to_string()))?;
         let mut form = Self { port: Value::String(String::new()), ..Self::default() };
         let query = parts.uri.query().unwrap_or_default();
         form.take_pairs(query.as_bytes(), true)?;
-        form.take_body(&whole(body).await?)?;
+        form.take_body(&body)?;
         if form.user().is_empty() {
             return Err(refused("loginId or ip is needed to know whose place it is"));
         }
@@ -113,14 +113,6 @@ impl Form {
         }
         Ok(())
     }
-}
-
-async fn whole(body: Body) -> Result<Bytes, Refused> {
-    let too_large = |_| {
-        let detail = format!("the body has more than {MAX_BODY} bytes, or did not come to its end");
-        (StatusCode::PAYLOAD_TOO_LARGE, detail)
-    };
-    to_bytes(body, MAX_BODY).await.map_err(too_large)
 }
 
 fn refused(detail: &str) -> Refused {
