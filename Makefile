@@ -44,7 +44,7 @@ e2e: rust tools ## only the tests through the real Envoy (ONLY=name for some of 
 	$(CARGO) test --profile fast --test e2e -- --test-threads=$(E2E_THREADS) $(ONLY)
 
 # One at a time, as each wants the machine for itself. What was found is written down only where all rules held.
-chaos: rust redis ## what holds while Redis nodes, networks and replicas fail; figures into docs/chaos.md (ONLY=name for some)
+chaos: rust redis $(ENVOY_BIN) ## what holds while Redis nodes, networks and replicas fail; figures into docs/chaos.md (ONLY=name for some)
 	$(CARGO) test --profile fast --test cluster --no-run
 	@figures=$$(mktemp -d) && trap 'rm -rf "$$figures"' EXIT; \
 	ANTEROOM_FIGURES=$$figures $(CARGO) test --profile fast --test cluster -- --include-ignored --nocapture --test-threads=1 $(ONLY); \

@@ -1,6 +1,9 @@
 //! Streams under bad luck: clients that never read, that hang up at once, that come all together, and processes that
 //! go away under them. Whatever they do, those who listen go on hearing, and memory and slots come back.
 
+// Counts that metrics tell as floats, all of them small and whole.
+#![allow(clippy::float_cmp, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+
 mod beat;
 mod dropping;
 mod frames;
@@ -12,6 +15,8 @@ mod watcher;
 
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep};
+
 use crate::fleet::{Fleet, Replica};
 use crate::redis::until;
 use listeners::Listeners;
@@ -22,6 +27,8 @@ const ROOMS: &str = "rooms:\n  shop:\n    capacity: 0\n";
 const HONEST: usize = 50;
 /// How much more memory than before may be resident when a storm is over: what the allocator keeps for the next.
 const KEPT: f64 = 16.0 * 1024.0 * 1024.0;
+/// The same after thousands of streams that were taken back on a connection which lives on: 40 MiB were measured.
+const KEPT_AFTER_RESETS: f64 = 64.0 * 1024.0 * 1024.0;
 /// How long memory may take to come back: the allocator gives back what was not used for ten seconds.
 const GIVEN_BACK: Duration = Duration::from_secs(40);
 /// The cadence of these tests, and how long who does not read is put up with.
@@ -73,14 +80,18 @@ impl Ground {
 
     /// After the storm: nothing is left of it, and nobody who listens has missed a word. How much memory is kept,
     /// in bytes.
-    async fn is_calm(self, others: usize) -> f64 {
+    async fn is_calm(&self, others: usize, most: f64) -> f64 {
         let calm = HONEST + others;
         self.until_open("the storm's streams are gone", GIVEN_BACK, |open| open == calm as f64).await;
-        let kept = until("memory comes back", GIVEN_BACK, || async {
+        let deadline = Instant::now() + GIVEN_BACK;
+        let kept = loop {
             let more = self.service().metric("process_resident_memory_bytes").await - self.memory;
-            (more <= KEPT).then_some(more)
-        })
-        .await;
+            if more <= most {
+                break more;
+            }
+            assert!(Instant::now() < deadline, "{more} bytes more than before after {GIVEN_BACK:?}");
+            sleep(Duration::from_millis(200)).await;
+        };
         self.honest.until_all_heard(2).await;
         self.honest.kept_their_cadence();
         self.service().must_run();

@@ -43,8 +43,10 @@ async fn the_example_waits_enters_buys_and_leaves() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_streams_the_client_polls() {
     let scene = Scene::with("without_streams_the_client_polls", |config| {
-        let stream = "route: { cluster: anteroom_http, timeout: 0s, idle_timeout: 75s }";
-        config.limits(&LIMITS).replace(stream, "direct_response: { status: 403 }")
+        // The route of streams, and the first of the client API's: what it finds is refused.
+        let stream = "- match: { safe_regex: { regex: \"/anteroom/v1/rooms/[^/]+/stream\" } }\n";
+        let refused = "- match: { safe_regex: { regex: \"/anteroom/v1/rooms/[^/]+/stream\" } }\n                direct_response: { status: 403 }\n                typed_per_filter_config: { envoy.filters.http.ext_authz: { \"@type\": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute, disabled: true } }\n              - match: { path: /a-stream-that-nobody-asks-for }\n";
+        config.limits(&LIMITS).replace(stream, refused)
     })
     .await;
     let (first, _second) = (scene.inside().await, scene.inside().await);

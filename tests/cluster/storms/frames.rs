@@ -19,7 +19,7 @@ const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
-/// END_STREAM and END_HEADERS.
+/// `END_STREAM` and `END_HEADERS`.
 const WHOLE: u8 = 0x1 | 0x4;
 const ACK: u8 = 0x1;
 const CANCEL: [u8; 4] = 8_u32.to_be_bytes();

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::listeners::{ask, connect, join};
-use super::{Ground, HONEST};
+use super::{Ground, HONEST, KEPT};
 use crate::figures::Figures;
 use crate::redis::SOON;
 
@@ -73,6 +73,6 @@ async fn rush(test: &str, count: usize, most: usize) -> (Duration, f64) {
     // All hang up at once, and there is room again.
     drop((served, senders));
     connections.shutdown().await;
-    let kept = ground.is_calm(0).await;
+    let kept = ground.is_calm(0, KEPT).await;
     (within, kept)
 }

@@ -5,7 +5,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::listeners::{ask, connect, join};
-use super::{Ground, HONEST};
+use super::{Ground, HONEST, KEPT};
 use crate::envoy::Envoy;
 use crate::figures::Figures;
 use crate::redis::SOON;
@@ -47,7 +47,7 @@ async fn thousands_who_never_read_are_cut_off_and_harm_nobody() {
         let read = tokio::time::timeout(SOON, http_body_util::BodyExt::collect(body)).await.unwrap();
         assert!(read.is_err(), "a stream that was cut off does not end as if all had been said");
     }
-    let kept = ground.is_calm(HONEST).await;
+    let kept = ground.is_calm(HONEST, KEPT).await;
 
     let mut figures = Figures::new(70, &format!("{SILENT} clients never read their streams"));
     figures.row("streams cut off after `--stream-stall`", SILENT);
@@ -71,5 +71,5 @@ async fn connections_through_envoy_that_are_never_read_harm_nobody() {
     ground.honest.until_all_heard(5).await;
     // What they are sent fits into the buffers on the way for many minutes, so that they end by hanging up.
     drop(silent);
-    ground.is_calm(0).await;
+    ground.is_calm(0, KEPT).await;
 }
