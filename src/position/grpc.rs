@@ -81,9 +81,7 @@ impl WaitingRoom for Desk {
     ) -> Result<Response<pb::LeaveResponse>, GrpcStatus> {
         let shown = shown(&request, &request.get_ref().ticket, &request.get_ref().pass);
         let room = self.room(&request.get_ref().room).await?;
-        let ticket = self.rooms.leave_line(&room, &shown).await.map_err(|error| refused(&error))?;
-        let pass = self.rooms.leave_room(&room, &shown).await.map_err(|error| refused(&error))?;
-        if !(ticket || pass) {
+        if !self.rooms.leave_altogether(&room, &shown).await.map_err(|error| refused(&error))? {
             return Err(refused(&VisitError::NoToken));
         }
         Ok(Response::new(pb::LeaveResponse {}))

@@ -113,9 +113,7 @@ async fn leave_room(desk: State<Desk>, room: Name, headers: HeaderMap) -> Result
 /// Both at once, and by a body too: for a page that goes away.
 async fn leave(desk: State<Desk>, room: Name, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
     let (room, shown) = desk.visitor_by_body(room, &headers, body).await?;
-    let left_line = desk.rooms.leave_line(&room, &shown).await?;
-    let left_room = desk.rooms.leave_room(&room, &shown).await?;
-    if !left_line && !left_room {
+    if !desk.rooms.leave_altogether(&room, &shown).await? {
         return Err(VisitError::NoToken.into());
     }
     let mut response = desk.cleared(TokenCookie::Ticket, &room);

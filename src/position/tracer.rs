@@ -35,6 +35,9 @@ use crate::telemetry::metrics::label::PollAnswer;
 /// Keeps these users apart from those that `jwt_authn` has verified.
 const DOMAIN: &str = "anteroom tracer 1";
 
+/// Where the room is told by host and page.
+const EVERY_ROOM: &str = "/anteroom/v1/tracer";
+
 /// What the polling API works with.
 #[derive(Clone)]
 pub struct TracerDesk {
@@ -48,7 +51,7 @@ pub struct TracerDesk {
 pub fn router(desk: TracerDesk) -> Router {
     let polls = || get(poll).post(poll).fallback(other_method);
     Router::new()
-        .route("/anteroom/v1/tracer", polls())
+        .route(EVERY_ROOM, polls())
         .route("/anteroom/v1/rooms/{room}/tracer", polls())
         .layer(from_fn(never_cached))
         .with_state(desk)
@@ -63,6 +66,7 @@ type Named = Result<Path<String>, PathRejection>;
 
 async fn poll(desk: State<TracerDesk>, name: Named, request: Request) -> Response {
     let domain = domain(&request);
+    let in_path = request.uri().path() != EVERY_ROOM;
     let form = match Form::read(request).await {
         Ok(form) => form,
         Err((status, detail)) => {
@@ -70,7 +74,8 @@ async fn poll(desk: State<TracerDesk>, name: Named, request: Request) -> Respons
             return problem(status, &detail);
         }
     };
-    let name = name.ok().map(|Path(name)| name);
+    // A name that is not even text is still one that was meant.
+    let name = in_path.then(|| name.map_or_else(|_| String::new(), |Path(name)| name));
     let (turn, counted) = match desk.room(name.as_deref(), &form).await {
         Ok(Some(room)) => desk.turn(&room, &form).await,
         Ok(None) => (Ok(None), PollAnswer::NoRoom),
@@ -85,27 +90,29 @@ async fn poll(desk: State<TracerDesk>, name: Named, request: Request) -> Respons
 
 impl TracerDesk {
     /// The room that is meant: the one in the path, else the rooms file's by host and page, else `?room=`. `None`:
-    /// there is no such room, so there is nothing to wait for.
+    /// there is no such room, so there is nothing to wait for. But one in the path was meant for sure, and not to know
+    /// it (yet) must not open the door.
     async fn room(&self, name: Option<&str>, form: &Form) -> Result<Option<Arc<Room>>, Problem> {
         if let Some(name) = name {
-            return self.named(name).await;
+            let name = RoomName::parse(name).ok_or(Problem::BadName)?;
+            let found = self.named(&name).await?;
+            return found.ok_or_else(|| Problem::Visit(StoreError::NoRoom(name).into())).map(Some);
         }
         // The page comes without its method: the rules for GET count.
         if let Some(policy) = self.routes.policy_for(Method::GET.as_str(), &form.host, &form.page_url) {
             return self.opened(policy).map(Some);
         }
         match &form.room {
-            Some(name) => self.named(name).await,
+            Some(name) => self.named(&RoomName::parse(name).ok_or(Problem::BadName)?).await,
             None => Ok(None),
         }
     }
 
-    async fn named(&self, name: &str) -> Result<Option<Arc<Room>>, Problem> {
-        if let Some(policy) = self.routes.by_name(name) {
+    async fn named(&self, name: &RoomName) -> Result<Option<Arc<Room>>, Problem> {
+        if let Some(policy) = self.routes.by_name(name.as_str()) {
             return self.opened(policy).map(Some);
         }
-        let name = RoomName::parse(name).ok_or(Problem::BadName)?;
-        match self.rooms.room_named(&name).await {
+        match self.rooms.room_named(name).await {
             Ok(room) => Ok(Some(room)),
             Err(StoreError::NoRoom(_)) => Ok(None),
             Err(error) => Err(Problem::Visit(error.into())),

@@ -169,6 +169,29 @@ impl Rooms {
         Ok(!held.is_empty())
     }
 
+    /// Gives up everything that the tokens shown stand for, the session of a ticket that has entered included. Whether
+    /// any of them held.
+    pub async fn leave_altogether(&self, room: &Arc<Room>, shown: &Shown) -> Result<bool, VisitError> {
+        let held = self.each_held(Kind::Ticket, room, &shown.tickets, shown.ticket_stated);
+        let snapshot = self.snapshot_of(room).await?;
+        for ticket in &held {
+            let place = ticket.place();
+            let pass_until = match room.know(&snapshot, place) {
+                Known::Waiting(_) => None,
+                // Somebody called may have entered since the snapshot. Their pass is not shown; the store knows
+                // how long it lasts. Only such a one is made void: revocations are kept for as long, and nobody shall
+                // fill them with places that are gone.
+                Known::Called | Known::Gone | Known::Unknown => match self.present(room, place).await? {
+                    Outcome::Admitted(_, until) => Some(until),
+                    Outcome::Waiting(..) => None,
+                    Outcome::Gone(_) => continue,
+                },
+            };
+            self.leave(room, place, pass_until).await?;
+        }
+        Ok(self.leave_room(room, shown).await? || !held.is_empty())
+    }
+
     /// Ends the session of the pass stated, else of every pass shown; nothing to end is no error. Whether a pass held.
     pub async fn leave_room(&self, room: &Arc<Room>, shown: &Shown) -> Result<bool, VisitError> {
         let held = self.each_held(Kind::Pass, room, &shown.passes, shown.pass_stated);

@@ -185,6 +185,8 @@ async fn polls(c: &mut Contract) {
         assert!(refused.is_problem(405).header("allow").contains("POST"), "{:?}", refused.headers);
     }
     c.send(&api, "GET /anteroom/v1/rooms/a%20b/tracer?ip=192.0.2.1", &[], "").await.is(400);
+    c.send(&api, "GET /anteroom/v1/rooms/nowhere/tracer?ip=192.0.2.1", &[], "").await.is(404);
+    c.send(&api, "POST /anteroom/v1/rooms/nowhere/tracer?ip=192.0.2.1", &[], "").await.is(404);
     c.send(&api, "GET /anteroom/v1/tracer?ip=192.0.2.1&room=nowhere", &[], "").await.is(200);
 }
 

@@ -50,6 +50,19 @@ async fn leaving_frees_place_and_slot_however_the_tokens_come() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_ticket_of_somebody_inside_frees_the_slot_too() {
+    let api = Api::open("capacity=1");
+    let first = api.shop("POST join", &[]).await.token("pass");
+    let ticket = api.shop("POST join", &[]).await.token("ticket");
+    let next = api.shop("POST join", &[]).await.token("ticket");
+    api.shop("POST leave", &[("x-anteroom-pass", &first)]).await.is(204);
+    let pass = api.shop("POST enter", &[("x-anteroom-ticket", &ticket)]).await.is(200).token("pass");
+    api.shop("POST leave", &[("x-anteroom-ticket", &ticket)]).await.is(204);
+    assert_eq!(status(&api, "ticket", &next).await, Status::Called.as_str(), "the slot is free");
+    assert_eq!(status(&api, "pass", &pass).await, "void", "the pass that was not shown opens no door");
+}
+
+#[tokio::test(start_paused = true)]
 async fn leaving_with_nothing_that_holds_is_401_and_odd_bodies_are_told_apart() {
     let api = Api::open("capacity=0");
     let ticket = api.shop("POST join", &[]).await.token("ticket");
