@@ -171,6 +171,7 @@ impl Rooms {
                 }
             } else {
                 tracing::info!(room = %room.name, from = ?stated, to = ?policy, "the limits have changed");
+                room.wants_tick();
                 self.hurry.notify_one();
             }
         }

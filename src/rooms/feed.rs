@@ -23,6 +23,8 @@ pub(super) struct Pace {
     turn: tokio::sync::Mutex<bool>,
     /// A tick of this room is under way.
     ticking: AtomicBool,
+    /// Asked for in the middle of a tick, which may have come too early for it: one more at once.
+    again: AtomicBool,
     /// The room's activity when it was last found quiet; 0: it was not.
     quiet_at: AtomicU64,
 }
@@ -55,11 +57,17 @@ impl Rooms {
     }
 
     async fn tick(&self, room: Arc<Room>) {
-        self.pass_words_on(&room).await;
-        self.hear_users(&room);
-        // A failure is logged and counted where the store is called; the next tick tries again.
-        if let Ok(snapshot) = self.refresh(&room).await {
-            self.keep_users(&room, &snapshot).await;
+        loop {
+            room.feed.again.store(false, Ordering::Release);
+            self.pass_words_on(&room).await;
+            self.hear_users(&room);
+            // A failure is logged and counted where the store is called; the next tick tries again.
+            if let Ok(snapshot) = self.refresh(&room).await {
+                self.keep_users(&room, &snapshot).await;
+            }
+            if !room.feed.again.load(Ordering::Acquire) {
+                break;
+            }
         }
         room.feed.ticking.store(false, Ordering::Release);
     }
@@ -104,6 +112,11 @@ impl Rooms {
 }
 
 impl Room {
+    /// The tick that comes next, or one after that under way, is wanted.
+    pub(super) fn wants_tick(&self) {
+        self.feed.again.store(true, Ordering::Release);
+    }
+
     fn is_live(&self) -> bool {
         self.activity.load(Ordering::Relaxed) != self.feed.quiet_at.load(Ordering::Relaxed)
     }
