@@ -11,8 +11,8 @@ use anteroom::drain::signals;
 use anteroom::telemetry::logs;
 use clap::Parser as _;
 
-// Beside what it saves in CPU over the system's allocator, it gives memory back: after 20,000 streams had ended, 2 MiB more
-// than before were held, and with mimalloc 60 MiB; each stream took 3.7 KB in it and 4.4 KB there.
+// It gives memory back: some 12 s after 20,000 streams had ended, 2 MiB more than before were held, and with mimalloc
+// 60 MiB; a stream took 3.7 KB where it took 4.4 KB there. What it costs a Check has not been compared.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

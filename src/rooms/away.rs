@@ -77,8 +77,8 @@ impl Words {
 }
 
 impl Rooms {
-    /// Notes that the page of the ticket stated, else of every ticket shown, is going away: its place is given up unless it is heard of again
-    /// within a grace. Costs no store call of its own. Whether a ticket held.
+    /// Notes that the page of the ticket stated, else of every ticket shown, is going away: its place is given up
+    /// unless it is heard of again within a grace. Costs no store call of its own. Whether a ticket held.
     pub async fn away(&self, room: &Room, shown: &Shown) -> Result<bool, VisitError> {
         let snapshot = self.snapshot_of(room).await?;
         let held = self.each_held(Kind::Ticket, room, &shown.tickets, shown.ticket_stated);

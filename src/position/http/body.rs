@@ -1,4 +1,5 @@
-//! Bodies of requests, bounded in size and time; and tokens in them: the way of `sendBeacon`, which can set no headers and, across sites, brings no cookies.
+//! Bodies of requests, bounded in size and time; and tokens in them: the way of `sendBeacon`, which can set no headers
+//! and, across sites, brings no cookies.
 
 use std::error::Error;
 use std::time::Duration;
