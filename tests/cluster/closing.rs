@@ -1,0 +1,74 @@
+//! SIGTERM while clients have sent halves of requests: they are not waited for, and it is no failure.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use hyper::client::conn::http2::Builder;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::fleet::Fleet;
+use crate::redis::{SOON, until};
+
+const JOIN: &str = "/anteroom/v1/rooms/shop/join";
+
+async fn says(port: u16, what: &str) -> TcpStream {
+    let mut socket = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    socket.write_all(what.as_bytes()).await.unwrap();
+    socket
+}
+
+/// An HTTP/2 connection with a request whose body never ends.
+async fn sends_for_ever(port: u16, path: &str, connections: &mut JoinSet<()>) {
+    let socket = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let body = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>());
+    let (mut sender, connection) =
+        Builder::new(TokioExecutor::new()).handshake(TokioIo::new(socket)).await.unwrap();
+    let request = Request::post(format!("http://closing{path}")).header("content-type", "application/grpc");
+    let answer = sender.send_request(request.body(body).unwrap());
+    connections.spawn(async move {
+        // It ends as the service sees fit.
+        _ = tokio::join!(connection, answer);
+    });
+}
+
+#[tokio::test]
+async fn half_sent_requests_are_not_waited_for_and_are_no_failure() {
+    let mut fleet =
+        Fleet::new("closing", "memory", "rooms:\n  shop:\n    capacity: 0\n").with(&["--drain", "30s"]);
+    fleet.add("serve");
+    let service = &fleet.replicas()[0];
+    service.until_ready().await;
+
+    // Idle, as a browser leaves it.
+    let idle = reqwest::Client::builder().no_proxy().build().unwrap();
+    let url = format!("http://127.0.0.1:{}{JOIN}", service.http);
+    assert_eq!(idle.post(url).send().await.unwrap().status(), 201);
+    let mut connections = JoinSet::new();
+    let mut sockets = Vec::new();
+    for port in [service.http, service.authz, service.admin] {
+        sockets.push(says(port, "GET / HTTP/1.1\r\nhost: a").await);
+    }
+    let half = format!("POST {JOIN} HTTP/1.1\r\nhost: a\r\ncontent-length: 99\r\n\r\n{{");
+    sockets.push(says(service.http, &half).await);
+    sends_for_ever(service.http, JOIN, &mut connections).await;
+    sends_for_ever(service.authz, "/envoy.service.auth.v3.Authorization/Check", &mut connections).await;
+    until("all are there", SOON, || async {
+        // Seven, and the one that asks.
+        (service.metric("anteroom_connections_open").await >= 8.0).then_some(())
+    })
+    .await;
+
+    service.terminate().await;
+    let log = service.log();
+    assert!(log.contains("2 connections were cut off: without a whole request"), "ext_authz: {log}");
+    assert!(log.contains("1 connection was cut off: without a whole request"), "admin: {log}");
+    assert!(!log.contains("when time was up"), "nobody was waited for: {log}");
+    connections.join_all().await;
+    drop((idle, sockets));
+}
