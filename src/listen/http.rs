@@ -53,7 +53,7 @@ enum Ending {
 /// Serves until the drain is over.
 ///
 /// At closing it stops listening, tells clients to go elsewhere (GOAWAY, `connection: close`) and finishes what is under
-/// way: requests that have come in whole, and their answers. Connections without such are closed within some seconds,
+/// way: requests that have come in whole, and their answers. Connections without such are closed about a second later,
 /// and when time is up the rest is cut off; how many were is warned of, once. Streams that never end by themselves
 /// should end at closing. When it returns, or is dropped, it leaves no task behind. It cannot fail.
 pub async fn serve_http<S, B>(

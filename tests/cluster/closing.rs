@@ -48,7 +48,10 @@ async fn half_sent_requests_are_not_waited_for_and_are_no_failure() {
     // Idle, as a browser leaves it.
     let idle = reqwest::Client::builder().no_proxy().build().unwrap();
     let url = format!("http://127.0.0.1:{}{JOIN}", service.http);
-    assert_eq!(idle.post(url).send().await.unwrap().status(), 201);
+    let joined = idle.post(url).send().await.unwrap();
+    assert_eq!(joined.status(), 201);
+    // Read to its end, so that the connection is kept.
+    joined.bytes().await.unwrap();
     let mut connections = JoinSet::new();
     let mut sockets = Vec::new();
     for port in [service.http, service.authz, service.admin] {
