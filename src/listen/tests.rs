@@ -1,5 +1,7 @@
 //! Binds, serves and overloads real sockets on the loopback.
 
+// Said again for those who tell tests by it.
+#[cfg(test)]
 mod closing;
 
 use std::convert::Infallible;

@@ -16,6 +16,9 @@ use crate::fleet::Fleet;
 use crate::redis::{SOON, until};
 
 const JOIN: &str = "/anteroom/v1/rooms/shop/join";
+/// It reads a body, for five seconds.
+const LEAVE: &str = "/anteroom/v1/rooms/shop/leave";
+const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 
 async fn says(port: u16, what: &str) -> TcpStream {
     let mut socket = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
@@ -24,12 +27,12 @@ async fn says(port: u16, what: &str) -> TcpStream {
 }
 
 /// An HTTP/2 connection with a request whose body never ends.
-async fn sends_for_ever(port: u16, path: &str, connections: &mut JoinSet<()>) {
+async fn sends_for_ever(port: u16, path: &str, content: &str, connections: &mut JoinSet<()>) {
     let socket = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let body = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>());
     let (mut sender, connection) =
         Builder::new(TokioExecutor::new()).handshake(TokioIo::new(socket)).await.unwrap();
-    let request = Request::post(format!("http://closing{path}")).header("content-type", "application/grpc");
+    let request = Request::post(format!("http://closing{path}")).header("content-type", content);
     let answer = sender.send_request(request.body(body).unwrap());
     connections.spawn(async move {
         // It ends as the service sees fit.
@@ -57,10 +60,11 @@ async fn half_sent_requests_are_not_waited_for_and_are_no_failure() {
     for port in [service.http, service.authz, service.admin] {
         sockets.push(says(port, "GET / HTTP/1.1\r\nhost: a").await);
     }
-    let half = format!("POST {JOIN} HTTP/1.1\r\nhost: a\r\ncontent-length: 99\r\n\r\n{{");
+    let head = "host: a\r\ncontent-type: application/json\r\ncontent-length: 99";
+    let half = format!("POST {LEAVE} HTTP/1.1\r\n{head}\r\n\r\n{{");
     sockets.push(says(service.http, &half).await);
-    sends_for_ever(service.http, JOIN, &mut connections).await;
-    sends_for_ever(service.authz, "/envoy.service.auth.v3.Authorization/Check", &mut connections).await;
+    sends_for_ever(service.http, LEAVE, "application/json", &mut connections).await;
+    sends_for_ever(service.authz, CHECK, "application/grpc", &mut connections).await;
     until("all are there", SOON, || async {
         // Seven, and the one that asks.
         (service.metric("anteroom_connections_open").await >= 8.0).then_some(())
