@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures_util::Stream;
 use tonic::server::NamedService;
 use tonic::service::Routes as GrpcRoutes;
+use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tracing::info;
 
@@ -25,7 +26,6 @@ use crate::drain::{DrainError, DrainTimes, Phase, Shutdown, Tasks};
 use crate::listen::{BindError, Bound, Limits, Listen, serve_http};
 use crate::pb;
 use crate::pb::anteroom::v1::waiting_room_server::WaitingRoomServer;
-use crate::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use crate::position::cadence::Cadence;
 use crate::position::tracer::TracerDesk;
 use crate::position::{self, Desk, Streaming};
@@ -35,7 +35,7 @@ use crate::store::StoreError;
 use crate::store::checkpoint::CheckpointError;
 use crate::store::redis::shards::ConnectError;
 use crate::telemetry::metrics::label::ListenerLabel;
-use crate::telemetry::metrics::{ListenerMetrics, Metrics};
+use crate::telemetry::metrics::Metrics;
 use crate::telemetry::trace::{TraceError, Tracer};
 use store::Opened;
 
@@ -175,11 +175,11 @@ impl Wiring<'_> {
         let meter = self.metrics.listener(ListenerLabel::Admin);
         tasks.spawn("admin", serve_http(admin, router, Limits::default(), meter, shutdown.clone()));
         if let Some(bound) = checks {
-            let gate = AuthorizationServer::from_arc(gate.clone());
             let meter = self.metrics.listener(ListenerLabel::Authz);
             let limits =
                 Limits { max_streams_per_connection: clamp(settings.max_checks), ..Limits::default() };
-            self.serve_grpc(tasks, "ext_authz", gate, bound, meter, limits)?;
+            let service = authz::grpc::service(gate.clone(), self.beside(tasks, authz::grpc::NAME)?);
+            tasks.spawn("ext_authz", serve_http(bound, service, limits, meter, shutdown.clone()));
         }
         if let Some((grpc, http)) = clients {
             let desk = self.desk(shutdown.clone());
@@ -196,8 +196,10 @@ impl Wiring<'_> {
                 ..Limits::default()
             };
             let meter = self.metrics.listener(ListenerLabel::Position);
-            let service = WaitingRoomServer::new(desk.clone());
-            self.serve_grpc(tasks, "position gRPC", service, grpc, meter, limits)?;
+            let service = self.beside(tasks, WaitingRoomServer::<Desk>::NAME)?;
+            let service = service.add_service(WaitingRoomServer::new(desk.clone())).prepare();
+            // tonic's own server cuts off no client that does not read, and waits for ever for connections that do not end.
+            tasks.spawn("position gRPC", serve_http(grpc, service, limits, meter, shutdown.clone()));
             let meter = self.metrics.listener(ListenerLabel::Client);
             let router = position::http::router(desk)
                 .merge(position::tracer::router(self.tracer_desk()))
@@ -240,63 +242,44 @@ impl Wiring<'_> {
         CookiePolicy { secure: self.settings.cookie_secure, domain: self.settings.cookie_domain.clone() }
     }
 
-    /// Serves a gRPC service with health and reflection beside it.
-    fn serve_grpc<S>(
-        &self,
-        tasks: &mut Tasks,
-        name: &'static str,
-        service: S,
-        bound: Bound,
-        meter: ListenerMetrics,
-        limits: Limits,
-    ) -> Result<(), AppError>
-    where
-        S: NamedService + Clone + Send + Sync + 'static,
-        S: tower::Service<
-                http::Request<tonic::body::Body>,
-                Response = http::Response<tonic::body::Body>,
-                Error = Infallible,
-            >,
-        S::Future: Send + 'static,
-    {
+    /// What stands beside the gRPC service of this name: its health, and reflection.
+    fn beside(&self, tasks: &mut Tasks, name: &'static str) -> Result<GrpcRoutes, AppError> {
         let (health, health_service) = tonic_health::server::health_reporter();
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .build_v1()?;
-        let routes = GrpcRoutes::new(service).add_service(health_service).add_service(reflection);
-        // tonic's own server cuts off no client that does not read, and waits for ever for connections that do not end.
-        tasks.spawn(name, serve_http(bound, routes.prepare(), limits, meter, tasks.shutdown()));
-        tasks.spawn("gRPC health", report_health::<S>(health, self.readiness.clone(), tasks.shutdown()));
-        Ok(())
+        tasks.spawn("gRPC health", report_health(name, health, self.readiness.clone(), tasks.shutdown()));
+        Ok(GrpcRoutes::new(health_service).add_service(reflection).prepare())
     }
 }
 
 /// Keeps gRPC health in step with readiness.
-async fn report_health<S: NamedService>(
+async fn report_health(
+    name: &'static str,
     health: HealthReporter,
     readiness: Readiness,
     shutdown: Shutdown,
 ) -> Result<(), Infallible> {
-    health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
-    health.set_not_serving::<S>().await;
+    let set = async |status| {
+        health.set_service_status("", status).await;
+        health.set_service_status(name, status).await;
+    };
+    set(ServingStatus::NotServing).await;
     let draining = shutdown.reached(Phase::NotReady);
     let follow = async {
         loop {
             readiness.until(true).await;
-            health.set_service_status("", tonic_health::ServingStatus::Serving).await;
-            health.set_serving::<S>().await;
+            set(ServingStatus::Serving).await;
             readiness.until(false).await;
-            health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
-            health.set_not_serving::<S>().await;
+            set(ServingStatus::NotServing).await;
         }
     };
     tokio::select! {
         () = draining => {}
         () = follow => {}
     }
-    health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
-    health.set_not_serving::<S>().await;
+    set(ServingStatus::NotServing).await;
     shutdown.closing().await;
     Ok(())
 }

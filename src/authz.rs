@@ -1,6 +1,7 @@
 //! The Check: Envoy asks about a request, and hears whether its visitor may enter.
 
 pub mod forward;
+pub mod grpc;
 pub mod limits;
 pub mod request;
 pub mod response;
@@ -9,13 +10,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Semaphore;
-use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use crate::cookie::{CookiePolicy, TokenCookie};
 use crate::page::{Lang, Page, View, content_security_policy};
-use crate::pb::envoy::service::auth::v3::authorization_server::Authorization;
-use crate::pb::envoy::service::auth::v3::{CheckRequest, CheckResponse};
+use crate::pb::check::Unreadable;
 use crate::room::decision::{Bypass, Verdict};
 use crate::room::name::RoomName;
 use crate::room::policy::{Mistake, Policy};
@@ -28,7 +27,7 @@ use crate::telemetry::metrics::label::VerdictLabel;
 use crate::telemetry::trace::{TraceContext, Tracer};
 use limits::LimitsReader;
 use request::Question;
-use response::{Html, PASS_HEADER, TICKET_HEADER};
+use response::{Answer, Html, PASS_HEADER, TICKET_HEADER};
 
 /// Answers Checks.
 pub struct Gate {
@@ -72,6 +71,15 @@ impl Gate {
         Self { rooms, limits, cookies, page, tracer, budget, in_flight, mistakes, strangers }
     }
 
+    /// Answers Envoy's question, a `CheckRequest`, with a `CheckResponse`. An error if it cannot be read.
+    pub async fn check(&self, message: &[u8]) -> Result<Vec<u8>, Unreadable> {
+        let question = Question::read(message)?;
+        let give = |verdict: &Verdict, policy: Option<&Policy>| {
+            self.render(verdict, policy, &question).encode()
+        };
+        Ok(self.checked(&question, None, give).await)
+    }
+
     /// Makes a Check, and gives its verdict to whoever answers; all of it is measured, traced and logged.
     ///
     /// `handed`: a ticket that was issued for this very request a moment ago and has not reached its visitor yet.
@@ -112,7 +120,12 @@ impl Gate {
     }
 
     /// The answer to a verdict under the room's limits.
-    fn render(&self, verdict: &Verdict, policy: Option<&Policy>, question: &Question<'_>) -> CheckResponse {
+    fn render<'v>(
+        &self,
+        verdict: &'v Verdict,
+        policy: Option<&Policy>,
+        question: &Question<'_>,
+    ) -> Answer<'v> {
         let origins = policy.map(|policy| &policy.allow_origins);
         response::render(verdict, question, origins, &self.cookies, &|view| self.html(question, view))
     }
@@ -167,7 +180,7 @@ impl Gate {
         let list: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
         let list = list.join("; ");
         let metadata = question.route_metadata().unwrap_or_default();
-        let stated = question.context_extensions();
+        let stated = question.context_extensions().iter().copied();
         let stated = stated.chain(metadata.iter().map(|(key, value)| (*key, value.as_ref())));
         let room = stated.filter(|(key, _)| *key == "room").map(|(_, room)| room).next().unwrap_or("(none)");
         if self.mistakes.is_news((room, &list)) {
@@ -189,16 +202,6 @@ impl Gate {
             body: self.page.render(lang, &view, &nonce),
             content_security_policy: content_security_policy(&nonce),
         }
-    }
-}
-
-#[tonic::async_trait]
-impl Authorization for Gate {
-    async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
-        let question = Question::of(request.get_ref());
-        let response =
-            self.checked(&question, None, |verdict, policy| self.render(verdict, policy, &question)).await;
-        Ok(Response::new(response))
     }
 }
 

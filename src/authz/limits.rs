@@ -35,9 +35,9 @@ impl LimitsReader {
 
     /// The limits that a request stands under; `None`: no room is meant.
     pub fn of(&self, question: &Question<'_>) -> Result<Option<Arc<Policy>>, Arc<[Mistake]>> {
-        let stated: Vec<_> = question.context_extensions().collect();
+        let stated = question.context_extensions();
         if !stated.is_empty() {
-            return self.read(&stated).map(Some);
+            return self.read(stated).map(Some);
         }
         let metadata = question.route_metadata().map_err(Arc::from)?;
         if !metadata.is_empty() {

@@ -7,17 +7,16 @@ use std::time::Duration;
 use anteroom::authz::Gate;
 use anteroom::pb::envoy::config::core::v3::Metadata;
 use anteroom::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Request as Asked};
-use anteroom::pb::envoy::service::auth::v3::authorization_server::Authorization as _;
 use anteroom::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use anteroom::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest, CheckResponse};
 use anteroom::room::standing::Place;
 use anteroom::room::state::Call;
 use anteroom::rooms::visit::Shown;
 use anteroom::store::Store as _;
+use prost::Message as _;
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 use tokio::time::Instant;
-use tonic::Request;
 
 use crate::probe::Mood;
 use crate::world::{CHECK_BUDGET, World};
@@ -59,7 +58,8 @@ fn by(user: &str, mut question: CheckRequest) -> CheckRequest {
 }
 
 async fn ask(gate: &Gate, question: CheckRequest) -> CheckResponse {
-    gate.check(Request::new(question)).await.unwrap().into_inner()
+    let answer = gate.check(&question.encode_to_vec()).await.unwrap();
+    CheckResponse::decode(answer.as_slice()).unwrap()
 }
 
 /// The HTTP status a client would see, and whether it comes as an error of this service.
