@@ -3,6 +3,7 @@
 pub mod forward;
 pub mod grpc;
 pub mod limits;
+mod pass;
 pub mod request;
 pub mod response;
 
@@ -26,6 +27,7 @@ use crate::telemetry::logs::OncePer;
 use crate::telemetry::metrics::label::VerdictLabel;
 use crate::telemetry::trace::{TraceContext, Tracer};
 use limits::LimitsReader;
+use pass::ShortWay;
 use request::Question;
 use response::{Answer, Html, PASS_HEADER, TICKET_HEADER};
 
@@ -42,6 +44,7 @@ pub struct Gate {
     mistakes: OncePer,
     /// Names of rooms that forward auth asked for and nobody knows.
     strangers: OncePer,
+    short_way: ShortWay,
 }
 
 /// What a [`Gate`] is made of.
@@ -68,16 +71,21 @@ impl Gate {
         let GateParts { rooms, limits, cookies, page, tracer, budget, max_checks } = parts;
         let in_flight = Semaphore::new(max_checks.min(Semaphore::MAX_PERMITS));
         let (mistakes, strangers) = (OncePer::new(), OncePer::new());
-        Self { rooms, limits, cookies, page, tracer, budget, in_flight, mistakes, strangers }
+        let short_way = ShortWay::default();
+        Self { rooms, limits, cookies, page, tracer, budget, in_flight, mistakes, strangers, short_way }
     }
 
     /// Answers Envoy's question, a `CheckRequest`, with a `CheckResponse`. An error if it cannot be read.
     pub async fn check(&self, message: &[u8]) -> Result<Vec<u8>, Unreadable> {
         let question = Question::read(message)?;
+        if let Some(answer) = self.let_through(&question) {
+            return Ok(answer);
+        }
         let give = |verdict: &Verdict, policy: Option<&Policy>| {
             self.render(verdict, policy, &question).encode()
         };
-        Ok(self.checked(&question, None, give).await)
+        // Apart, so that what goes the short way does not carry the long one along.
+        Ok(Box::pin(self.checked(&question, None, give)).await)
     }
 
     /// Makes a Check, and gives its verdict to whoever answers; all of it is measured, traced and logged.
@@ -90,9 +98,7 @@ impl Gate {
         give: impl FnOnce(&Verdict, Option<&Policy>) -> T,
     ) -> T {
         let _open = self.rooms.metrics().check_begun();
-        let (begun, begun_at) = (Instant::now(), SystemTime::now());
-        let trace = question.traceparent().and_then(TraceContext::parse);
-        let span = trace.as_ref().and_then(|trace| self.tracer.check_span(trace, begun_at));
+        let begun = Instant::now();
         let (mut verdict, policy) = if question.is_http() {
             self.answer(question).await
         } else {
@@ -104,10 +110,28 @@ impl Gate {
         }
         let answer = give(&verdict, policy.as_deref());
         let room = policy.as_ref().map(|policy| &policy.room);
-        let label = VerdictLabel::from(&verdict);
-        self.rooms.metrics().check_took(label, begun.elapsed());
-        if let Some(span) = span {
-            span.finish(room, label, position(&verdict));
+        self.note(question, begun, room, VerdictLabel::from(&verdict), position(&verdict));
+        answer
+    }
+
+    /// Measures, traces and logs a Check that was answered just now.
+    fn note(
+        &self,
+        question: &Question<'_>,
+        begun: Instant,
+        room: Option<&RoomName>,
+        label: VerdictLabel,
+        position: Option<u64>,
+    ) {
+        let took = begun.elapsed();
+        self.rooms.metrics().check_took(label, took);
+        if !self.tracer.is_on() && !tracing::enabled!(tracing::Level::DEBUG) {
+            return;
+        }
+        let trace = question.traceparent().and_then(TraceContext::parse);
+        let begun_at = SystemTime::now() - took;
+        if let Some(span) = trace.as_ref().and_then(|trace| self.tracer.check_span(trace, begun_at)) {
+            span.finish(room, label, position);
         }
         tracing::debug!(
             request = question.request_id(),
@@ -116,7 +140,6 @@ impl Gate {
             verdict = ?label,
             "checked"
         );
-        answer
     }
 
     /// The answer to a verdict under the room's limits.
