@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use hyper::body::Incoming;
+use http_body::Body as HttpBody;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::server::Grpc;
 use tonic::service::Routes;
-use tower::{Service, service_fn};
+use tower::{BoxError, Service, service_fn};
 
 use super::Gate;
 use crate::pb::codec::RawCodec;
@@ -22,14 +22,15 @@ pub const NAME: &str = crate::pb::envoy::service::auth::v3::authorization_server
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 
 /// Answers Checks, and hands every other call on to `others`: health and reflection.
-pub fn service(
+pub fn service<B>(
     gate: Arc<Gate>,
     others: Routes,
-) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send>
-+ Clone
-+ Send
-+ 'static {
-    service_fn(move |request: Request<Incoming>| {
+) -> impl Service<Request<B>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError> + Send,
+{
+    service_fn(move |request: Request<B>| {
         let other = (request.uri().path() != CHECK).then(|| others.clone());
         let gate = gate.clone();
         async move {
