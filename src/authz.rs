@@ -75,14 +75,16 @@ impl Gate {
         Self { rooms, limits, cookies, page, tracer, budget, in_flight, mistakes, strangers, short_way }
     }
 
-    /// Answers Envoy's question, a `CheckRequest`, with a `CheckResponse`. An error if it cannot be read.
-    pub async fn check(&self, message: &[u8]) -> Result<Vec<u8>, Unreadable> {
+    /// Answers Envoy's question, a `CheckRequest`, with a `CheckResponse`, which comes behind what is in `answer`
+    /// already. An error if the question cannot be read.
+    pub async fn check(&self, message: &[u8], mut answer: Vec<u8>) -> Result<Vec<u8>, Unreadable> {
         let question = Question::read(message)?;
-        if let Some(answer) = self.let_through(&question) {
+        if self.let_through(&question, &mut answer).is_some() {
             return Ok(answer);
         }
         let give = |verdict: &Verdict, policy: Option<&Policy>| {
-            self.render(verdict, policy, &question).encode()
+            self.render(verdict, policy, &question).encode(&mut answer);
+            answer
         };
         // Apart, so that what goes the short way does not carry the long one along.
         Ok(Box::pin(self.checked(&question, None, give)).await)

@@ -32,7 +32,9 @@ use soup::soup;
 fn answered(verdict: &Verdict, question: &Question<'_>) -> Vec<u8> {
     let cookies = CookiePolicy { secure: true, domain: None };
     let page = |_: View<'_>| Html { body: "<p>".into(), content_security_policy: "none".into() };
-    render(verdict, question, None, &cookies, &page).encode()
+    let mut encoded = Vec::new();
+    render(verdict, question, None, &cookies, &page).encode(&mut encoded);
+    encoded
 }
 
 /// Asks everything there is to ask; the answers do not matter, that there are some does.

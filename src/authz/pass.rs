@@ -34,8 +34,8 @@ struct Route {
 }
 
 impl Gate {
-    /// The answer to whoever shows a pass that holds as it is.
-    pub(super) fn let_through(&self, question: &Question<'_>) -> Option<Vec<u8>> {
+    /// Answers whoever shows a pass that holds as it is; `None`: nothing was done.
+    pub(super) fn let_through(&self, question: &Question<'_>, answer: &mut Vec<u8>) -> Option<()> {
         let begun = Instant::now();
         let stated = question.context_extensions();
         if stated.is_empty() || !question.is_http() || question.is_preflight() {
@@ -53,10 +53,10 @@ impl Gate {
         let pass = shown.or_else(|| cookie_values(question.cookies(), cookie).next())?;
         let held = self.rooms.held_as_is(room, policy, pass)?;
         let inside = Inside { room: &policy.room, place: held.place, pass, expires_at: held.ends_at };
-        let answer = Allowed::inside(inside, question).encode();
+        Allowed::inside(inside, question).encode(answer);
         room.checked(VerdictLabel::Admit);
         self.note(question, begun, Some(&policy.room), VerdictLabel::Admit, None);
-        Some(answer)
+        Some(())
     }
 
     /// The route that a question comes from, once its room is open.

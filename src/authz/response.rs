@@ -52,11 +52,14 @@ pub enum Answer<'a> {
 }
 
 impl Answer<'_> {
-    /// The `CheckResponse` as it goes to Envoy.
-    pub fn encode(&self) -> Vec<u8> {
+    /// Writes the `CheckResponse` as it goes to Envoy.
+    pub fn encode(&self, message: &mut Vec<u8>) {
         match self {
-            Self::Allowed(allowed) => allowed.encode(),
-            Self::Denied(response) => response.encode_to_vec(),
+            Self::Allowed(allowed) => allowed.encode(message),
+            Self::Denied(response) => {
+                message.reserve(response.encoded_len());
+                response.encode_raw(message);
+            }
         }
     }
 }

@@ -18,9 +18,6 @@ const SET: [&str; 4] = [ROOM_HEADER, NUMBER_HEADER, EXPIRES_HEADER, PASS_HEADER]
 /// (`allowed_headers`).
 const OURS: [&str; 5] = [ROOM_HEADER, NUMBER_HEADER, EXPIRES_HEADER, PASS_HEADER, TICKET_HEADER];
 
-/// Room for the answer to a pass: its token, and some 350 bytes around it.
-const USUAL_LEN: usize = 768;
-
 /// A session, as the backend hears of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Inside<'a> {
@@ -125,12 +122,11 @@ impl<'a> Allowed<'a> {
         ours.chain(self.forged.iter().map(String::as_str))
     }
 
-    /// The `CheckResponse` as it goes to Envoy.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut response = Vec::with_capacity(USUAL_LEN);
+    /// Writes the `CheckResponse` as it goes to Envoy.
+    pub fn encode(&self, response: &mut Vec<u8>) {
         // Status code 0, which lets the request through, is an empty message.
-        put_message(&mut response, 1, |_| {});
-        put_message(&mut response, 3, |ok| {
+        put_message(response, 1, |_| {});
+        put_message(response, 3, |ok| {
             self.each_set(|name, value| {
                 put_header(ok, 2, name, value, HeaderAppendAction::OverwriteIfExistsOrAdd);
             });
@@ -147,11 +143,10 @@ impl<'a> Allowed<'a> {
                 put_header(ok, 6, name, value, action);
             }
         });
-        put_message(&mut response, 4, |noted| match self.why {
+        put_message(response, 4, |noted| match self.why {
             Why::Inside(inside) => metadata::put(noted, &metadata::admitted(inside.room, inside.place)),
             Why::Bypass(why) => metadata::put(noted, &metadata::bypassed(why)),
         });
-        response
     }
 }
 

@@ -40,7 +40,9 @@ fn answer(verdict: &Verdict, method: &str, headers: &[(&str, &str)]) -> CheckRes
         };
         Html { body, content_security_policy: "default-src 'none'".into() }
     });
-    CheckResponse::decode(answer.encode().as_slice()).unwrap()
+    let mut encoded = Vec::new();
+    answer.encode(&mut encoded);
+    CheckResponse::decode(encoded.as_slice()).unwrap()
 }
 
 fn denied(response: &CheckResponse) -> (&DeniedHttpResponse, i32) {
