@@ -7,6 +7,7 @@
 
 mod absent;
 mod arrivals;
+mod closing;
 mod crowd;
 mod door;
 mod envoy;
