@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::config::settings::{Role, Settings};
 use crate::cookie::CookiePolicy;
 use crate::drain::{DrainError, DrainTimes, Phase, Shutdown, Tasks};
-use crate::listen::{BindError, Bound, Limits, Listen, serve_http};
+use crate::listen::{BindError, Bound, Limits, Listen, Workers, serve_http};
 use crate::pb;
 use crate::pb::anteroom::v1::waiting_room_server::WaitingRoomServer;
 use crate::position::cadence::Cadence;
@@ -34,8 +34,8 @@ use crate::rooms::{Options, Rooms};
 use crate::store::StoreError;
 use crate::store::checkpoint::CheckpointError;
 use crate::store::redis::shards::ConnectError;
-use crate::telemetry::metrics::label::ListenerLabel;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::label::ListenerLabel;
 use crate::telemetry::trace::{TraceError, Tracer};
 use store::Opened;
 
@@ -81,6 +81,11 @@ pub enum AppError {
     /// A shared store that cannot even be tried.
     #[error("--store: {0}")]
     Store(#[from] ConnectError),
+    /// The threads that serve connections.
+    #[error(
+        "the threads that serve connections could not be started: {0}; lower --threads, or raise the limit on threads"
+    )]
+    Threads(io::Error),
     /// gRPC reflection.
     #[error("reflection cannot be set up: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -117,7 +122,9 @@ pub async fn run(
         // So that the client API knows the rooms of the file before the first Check.
         rooms.room_with(policy)?;
     }
-    let wiring = Wiring { settings: &settings, metrics, readiness, rooms, tracer: tracer.clone() };
+    let (workers, ends) = Workers::start(settings.threads).map_err(AppError::Threads)?;
+    tasks.spawn("serving threads", ends.watch(tasks.shutdown()));
+    let wiring = Wiring { settings: &settings, metrics, readiness, rooms, tracer: tracer.clone(), workers };
     wiring.listen(&mut tasks).await?;
     tasks.spawn("feed", {
         let (rooms, closing) = (wiring.rooms.clone(), tasks.shutdown().closing());
@@ -149,6 +156,7 @@ struct Wiring<'a> {
     readiness: Readiness,
     rooms: Arc<Rooms>,
     tracer: Tracer,
+    workers: Workers,
 }
 
 impl Wiring<'_> {
@@ -179,7 +187,10 @@ impl Wiring<'_> {
             let limits =
                 Limits { max_streams_per_connection: clamp(settings.max_checks), ..Limits::default() };
             let service = authz::grpc::service(gate.clone(), self.beside(tasks, authz::grpc::NAME)?);
-            tasks.spawn("ext_authz", serve_http(bound, service, limits, meter, shutdown.clone()));
+            tasks.spawn(
+                "ext_authz",
+                serve_http(bound.served_by(&self.workers), service, limits, meter, shutdown.clone()),
+            );
         }
         if let Some((grpc, http)) = clients {
             let desk = self.desk(shutdown.clone());
@@ -199,12 +210,18 @@ impl Wiring<'_> {
             let service = self.beside(tasks, WaitingRoomServer::<Desk>::NAME)?;
             let service = service.add_service(WaitingRoomServer::new(desk.clone())).prepare();
             // tonic's own server cuts off no client that does not read, and waits for ever for connections that do not end.
-            tasks.spawn("position gRPC", serve_http(grpc, service, limits, meter, shutdown.clone()));
+            tasks.spawn(
+                "position gRPC",
+                serve_http(grpc.served_by(&self.workers), service, limits, meter, shutdown.clone()),
+            );
             let meter = self.metrics.listener(ListenerLabel::Client);
             let router = position::http::router(desk)
                 .merge(position::tracer::router(self.tracer_desk()))
                 .merge(authz::forward::router(gate));
-            tasks.spawn("client HTTP", serve_http(http, router, limits, meter, shutdown));
+            tasks.spawn(
+                "client HTTP",
+                serve_http(http.served_by(&self.workers), router, limits, meter, shutdown),
+            );
         }
         Ok(())
     }

@@ -140,10 +140,7 @@ impl HttpBody for Reply {
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let reply = self.get_mut();
         let frame = match mem::take(reply) {
             Self::Message(message) => {
@@ -202,7 +199,7 @@ mod tests {
             let frames = pieces.into_iter().map(|piece| Ok::<_, Infallible>(Frame::data(piece)));
             StreamBody::new(futures_util::stream::iter(frames))
         };
-        let three = ["a", "", "b", "c"].map(Bytes::from_static).to_vec();
+        let three = ["a", "", "b", "c"].map(Bytes::from).to_vec();
         assert_eq!(whole(pieces(three)).await.unwrap(), "abc");
         let long = vec![Bytes::from(vec![0; 1 << 20]); 5];
         assert_eq!(code(whole(pieces(long)).await), Code::OutOfRange);

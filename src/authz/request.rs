@@ -94,7 +94,9 @@ impl<'a> Question<'a> {
 
     /// Every value of a header, as bytes: headers may hold more than text. `name` in any case.
     pub fn header_values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        self.headers().filter(move |(candidate, _)| candidate.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        self.headers()
+            .filter(move |(candidate, _)| candidate.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
     }
 
     /// The values of all `Cookie` headers, for [`crate::cookie::cookie_values`].

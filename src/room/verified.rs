@@ -116,8 +116,7 @@ mod tests {
     }
 
     fn pass(ring: &KeyRing, number: u64) -> String {
-        let claims =
-            Claims { aud: room("shop"), generation: 3, number, iat: 100, exp: 200, position: None };
+        let claims = Claims { aud: room("shop"), generation: 3, number, iat: 100, exp: 200, position: None };
         ring.sign(Kind::Pass, &claims).unwrap()
     }
 

@@ -77,12 +77,20 @@ impl Metrics {
             rooms: RwLock::default(),
             passes_remembered: {
                 let counter = Counter::default();
-                registry.register("passes_remembered", "Passes shown whose signature had been checked before", counter.clone());
+                registry.register(
+                    "passes_remembered",
+                    "Passes shown whose signature had been checked before",
+                    counter.clone(),
+                );
                 counter
             },
             passes_verified: {
                 let counter = Counter::default();
-                registry.register("passes_verified", "Passes shown whose signature had to be checked", counter.clone());
+                registry.register(
+                    "passes_verified",
+                    "Passes shown whose signature had to be checked",
+                    counter.clone(),
+                );
                 counter
             },
             check_seconds: histograms(registry, "check", "Time to answer a Check", "verdict"),
@@ -210,7 +218,11 @@ impl Metrics {
 
     /// A pass was shown whose signature was or was not known to hold.
     pub fn pass_verified(&self, was_known: bool) {
-        if was_known { self.passes_remembered.inc() } else { self.passes_verified.inc() };
+        if was_known {
+            self.passes_remembered.inc()
+        } else {
+            self.passes_verified.inc()
+        };
     }
 
     /// A ticket or pass proved nothing.

@@ -308,3 +308,42 @@ async fn a_pass_holds_also_when_time_runs_out_and_newcomers_get_what_the_policy_
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pass_that_was_verified_before_is_looked_at_each_time() {
+    let world = World::new();
+    let gate = world.gate(10);
+    let words = "room=shop capacity=2 session_ttl=100s";
+    let with = async |pass: &str| ask(&gate, question(words, &[("cookie", pass)])).await;
+    let number = |answer: &CheckResponse| headers(answer)["x-anteroom-number"].clone();
+    let pass = cookie(&with("").await);
+    for remembered in 0..3 {
+        let answer = with(&pass).await;
+        assert_eq!((status(&answer).0, number(&answer).as_str()), (200, "1"));
+        assert!(!headers(&answer).contains_key("set-cookie"));
+        let counted = world.metric("anteroom_passes_remembered_total");
+        assert!((counted - f64::from(remembered)).abs() < 0.1, "{counted}");
+    }
+    let counted = world.metric("anteroom_checks_total{room=\"shop\",verdict=\"admit\"}");
+    assert!((counted - 4.0).abs() < 0.1, "{counted}");
+
+    // In the middle of the signature.
+    let at = pass.len() - 20;
+    let other = if pass.as_bytes()[at] == b'A' { "B" } else { "A" };
+    let forged = [&pass[..at], other, &pass[at + 1..]].concat();
+    let newcomer = with(&forged).await;
+    assert_eq!(number(&newcomer), "2", "whoever forges is a newcomer");
+
+    let token = pass.split_once('=').unwrap().1.to_owned();
+    let shown = Shown { passes: vec![token], ..Shown::default() };
+    assert!(world.rooms.leave_room(&world.room(words), &shown).await.unwrap());
+    let anew = with(&pass).await;
+    assert_eq!(number(&anew), "3", "the pass was given back");
+
+    let pass = cookie(&anew);
+    assert_eq!(number(&with(&pass).await), "3");
+    assert_eq!(number(&with(&pass).await), "3");
+    tokio::time::advance(Duration::from_secs(101)).await;
+    world.rooms.refresh(&world.room(words)).await.unwrap();
+    assert_eq!(number(&with(&pass).await), "4", "the pass is over");
+}

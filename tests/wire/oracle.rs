@@ -70,8 +70,7 @@ pub(crate) fn is_same(read: &Asked<'_>, expected: &Question) -> bool {
 fn is_same_http(read: &Read<'_>, http: &Http) -> bool {
     let headers = read.headers.entries();
     let raw = http.header_map.iter().flat_map(|map| &map.headers).map(|header| {
-        let value =
-            if header.raw_value.is_empty() { header.value.as_bytes() } else { &header.raw_value[..] };
+        let value = if header.raw_value.is_empty() { header.value.as_bytes() } else { &header.raw_value[..] };
         (header.key.as_str(), value)
     });
     [read.id, read.method, read.path, read.host] == [&http.id, &http.method, &http.path, &http.host]

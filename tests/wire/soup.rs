@@ -11,8 +11,9 @@ pub(crate) fn soup() -> impl Strategy<Value = Vec<u8>> {
         1 => Just(vec![0xff, 0xfe]),
     ];
     leaf.prop_recursive(7, 80, 6, |inner| {
-        vec((tag(), shape(), inner), 0..6)
-            .prop_map(|fields| fields.iter().flat_map(|(tag, shape, inner)| field(*tag, *shape, inner)).collect())
+        vec((tag(), shape(), inner), 0..6).prop_map(|fields| {
+            fields.iter().flat_map(|(tag, shape, inner)| field(*tag, *shape, inner)).collect()
+        })
     })
 }
 

@@ -10,8 +10,8 @@ use super::{Door, TICKET_HEADER, Unclear};
 use crate::authz::request::Question;
 use crate::authz::response::Answer;
 use crate::authz::response::allowed::{Allowed, Told};
-use crate::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use crate::pb::envoy::service::auth::v3::DeniedHttpResponse;
+use crate::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use crate::room::decision::Verdict;
 
 /// The `Set-Cookie` of a pass, where a proxy can hand on one value of a header only.

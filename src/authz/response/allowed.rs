@@ -2,7 +2,9 @@
 //!
 //! Nearly every answer is one of these. Made of messages it was some forty `String`s.
 
-use super::{EXPIRES_HEADER, NUMBER_HEADER, PASS_HEADER, ROOM_HEADER, TICKET_HEADER, has_no_cookies, metadata};
+use super::{
+    EXPIRES_HEADER, NUMBER_HEADER, PASS_HEADER, ROOM_HEADER, TICKET_HEADER, has_no_cookies, metadata,
+};
 use crate::authz::request::Question;
 use crate::cookie::{CookiePolicy, TokenCookie, cookie_values};
 use crate::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
