@@ -93,7 +93,7 @@ impl Verified {
         let (_, end) = token.as_bytes().split_last_chunk::<DRAWN_FROM>()?;
         let drawn = u64::from_le_bytes(*end.first_chunk()?);
         // Base64: six bits of each byte count; the product's upper half depends on all of them.
-        let mixed = (drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize;
+        let mixed = usize::try_from(drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32).unwrap_or_default();
         Some(mixed & (self.sets.len() - 1))
     }
 }
