@@ -86,14 +86,15 @@ where
                 let (runtime, share) = shares.next();
                 let (service, streams, shutdown) = (service.clone(), streams.clone(), shutdown.clone());
                 let serving = async move {
-                    let _share = share;
-                    match accepted.here() {
+                    let ending = match accepted.here() {
                         Ok(conn) => serve(conn, service, limits, streams, shutdown).await,
                         Err(error) => {
                             tracing::error!(%error, "an accepted connection cannot be served; is the limit on open files too low?");
                             Ending::Ended
                         }
-                    }
+                    };
+                    drop(share);
+                    ending
                 };
                 connections.spawn_on(serving, runtime);
             }

@@ -377,14 +377,15 @@ fn gauges<L: Label>(registry: &mut Registry, name: &str, help: &str, label: &'st
     By::new(|value: L| family.get_or_create_owned(&[(label, value.as_str())]))
 }
 
+type Latencies = Family<[(&'static str, &'static str); 1], Durations, fn() -> Durations>;
+
 fn histograms<L: Label>(
     registry: &mut Registry,
     name: &str,
     help: &str,
     label: &'static str,
 ) -> By<L, Durations> {
-    let family: Family<[(&'static str, &'static str); 1], Durations, fn() -> Durations> =
-        Family::new_with_constructor(|| Durations::new(&LATENCY_BUCKETS));
+    let family: Latencies = Family::new_with_constructor(|| Durations::new(&LATENCY_BUCKETS));
     registry.register_with_unit(name, help, Unit::Seconds, family.clone());
     By::new(|value: L| family.get_or_create_owned(&[(label, value.as_str())]))
 }
