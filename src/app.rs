@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures_util::Stream;
 use tonic::server::NamedService;
 use tonic::service::Routes as GrpcRoutes;
+use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tracing::info;
 
@@ -22,10 +23,9 @@ use crate::clock::Clock;
 use crate::config::settings::{Role, Settings};
 use crate::cookie::CookiePolicy;
 use crate::drain::{DrainError, DrainTimes, Phase, Shutdown, Tasks};
-use crate::listen::{BindError, Bound, Limits, Listen, serve_http};
+use crate::listen::{BindError, Bound, Limits, Listen, Workers, serve_http};
 use crate::pb;
 use crate::pb::anteroom::v1::waiting_room_server::WaitingRoomServer;
-use crate::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use crate::position::cadence::Cadence;
 use crate::position::tracer::TracerDesk;
 use crate::position::{self, Desk, Streaming};
@@ -34,8 +34,8 @@ use crate::rooms::{Options, Rooms};
 use crate::store::StoreError;
 use crate::store::checkpoint::CheckpointError;
 use crate::store::redis::shards::ConnectError;
+use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::label::ListenerLabel;
-use crate::telemetry::metrics::{ListenerMetrics, Metrics};
 use crate::telemetry::trace::{TraceError, Tracer};
 use store::Opened;
 
@@ -81,6 +81,11 @@ pub enum AppError {
     /// A shared store that cannot even be tried.
     #[error("--store: {0}")]
     Store(#[from] ConnectError),
+    /// The threads that serve connections.
+    #[error(
+        "the threads that serve connections could not be started: {0}; lower --threads, or raise the limit on threads"
+    )]
+    Threads(io::Error),
     /// gRPC reflection.
     #[error("reflection cannot be set up: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -117,7 +122,9 @@ pub async fn run(
         // So that the client API knows the rooms of the file before the first Check.
         rooms.room_with(policy)?;
     }
-    let wiring = Wiring { settings: &settings, metrics, readiness, rooms, tracer: tracer.clone() };
+    let (workers, ends) = Workers::start(settings.threads).map_err(AppError::Threads)?;
+    tasks.spawn("serving threads", ends.watch(tasks.shutdown()));
+    let wiring = Wiring { settings: &settings, metrics, readiness, rooms, tracer: tracer.clone(), workers };
     wiring.listen(&mut tasks).await?;
     tasks.spawn("feed", {
         let (rooms, closing) = (wiring.rooms.clone(), tasks.shutdown().closing());
@@ -149,6 +156,7 @@ struct Wiring<'a> {
     readiness: Readiness,
     rooms: Arc<Rooms>,
     tracer: Tracer,
+    workers: Workers,
 }
 
 impl Wiring<'_> {
@@ -176,11 +184,14 @@ impl Wiring<'_> {
         let meter = self.metrics.listener(ListenerLabel::Admin);
         tasks.spawn("admin", serve_http(admin, router, Limits::default(), meter, shutdown.clone()));
         if let Some(bound) = checks {
-            let gate = AuthorizationServer::from_arc(gate.clone());
             let meter = self.metrics.listener(ListenerLabel::Authz);
             let limits =
                 Limits { max_streams_per_connection: clamp(settings.max_checks), ..Limits::default() };
-            self.serve_grpc(tasks, "ext_authz", gate, bound, meter, limits)?;
+            let service = authz::grpc::service(gate.clone(), self.beside(tasks, authz::grpc::NAME)?);
+            tasks.spawn(
+                "ext_authz",
+                serve_http(bound.served_by(&self.workers), service, limits, meter, shutdown.clone()),
+            );
         }
         if let Some((grpc, http)) = clients {
             let desk = self.desk(shutdown.clone());
@@ -197,13 +208,21 @@ impl Wiring<'_> {
                 ..Limits::default()
             };
             let meter = self.metrics.listener(ListenerLabel::Position);
-            let service = WaitingRoomServer::new(desk.clone());
-            self.serve_grpc(tasks, "position gRPC", service, grpc, meter, limits)?;
+            let service = self.beside(tasks, WaitingRoomServer::<Desk>::NAME)?;
+            let service = service.add_service(WaitingRoomServer::new(desk.clone())).prepare();
+            // tonic's own server cuts off no client that does not read, and waits for ever for connections that do not end.
+            tasks.spawn(
+                "position gRPC",
+                serve_http(grpc.served_by(&self.workers), service, limits, meter, shutdown.clone()),
+            );
             let meter = self.metrics.listener(ListenerLabel::Client);
             let router = position::http::router(desk)
                 .merge(position::tracer::router(self.tracer_desk()))
                 .merge(authz::forward::router(gate));
-            tasks.spawn("client HTTP", serve_http(http, router, limits, meter, shutdown));
+            tasks.spawn(
+                "client HTTP",
+                serve_http(http.served_by(&self.workers), router, limits, meter, shutdown),
+            );
         }
         Ok(())
     }
@@ -241,63 +260,44 @@ impl Wiring<'_> {
         CookiePolicy { secure: self.settings.cookie_secure, domain: self.settings.cookie_domain.clone() }
     }
 
-    /// Serves a gRPC service with health and reflection beside it.
-    fn serve_grpc<S>(
-        &self,
-        tasks: &mut Tasks,
-        name: &'static str,
-        service: S,
-        bound: Bound,
-        meter: ListenerMetrics,
-        limits: Limits,
-    ) -> Result<(), AppError>
-    where
-        S: NamedService + Clone + Send + Sync + 'static,
-        S: tower::Service<
-                http::Request<tonic::body::Body>,
-                Response = http::Response<tonic::body::Body>,
-                Error = Infallible,
-            >,
-        S::Future: Send + 'static,
-    {
+    /// What stands beside the gRPC service of this name: its health, and reflection.
+    fn beside(&self, tasks: &mut Tasks, name: &'static str) -> Result<GrpcRoutes, AppError> {
         let (health, health_service) = tonic_health::server::health_reporter();
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .build_v1()?;
-        let routes = GrpcRoutes::new(service).add_service(health_service).add_service(reflection);
-        // tonic's own server cuts off no client that does not read, and waits for ever for connections that do not end.
-        tasks.spawn(name, serve_http(bound, routes.prepare(), limits, meter, tasks.shutdown()));
-        tasks.spawn("gRPC health", report_health::<S>(health, self.readiness.clone(), tasks.shutdown()));
-        Ok(())
+        tasks.spawn("gRPC health", report_health(name, health, self.readiness.clone(), tasks.shutdown()));
+        Ok(GrpcRoutes::new(health_service).add_service(reflection).prepare())
     }
 }
 
 /// Keeps gRPC health in step with readiness.
-async fn report_health<S: NamedService>(
+async fn report_health(
+    name: &'static str,
     health: HealthReporter,
     readiness: Readiness,
     shutdown: Shutdown,
 ) -> Result<(), Infallible> {
-    health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
-    health.set_not_serving::<S>().await;
+    let set = async |status| {
+        health.set_service_status("", status).await;
+        health.set_service_status(name, status).await;
+    };
+    set(ServingStatus::NotServing).await;
     let draining = shutdown.reached(Phase::NotReady);
     let follow = async {
         loop {
             readiness.until(true).await;
-            health.set_service_status("", tonic_health::ServingStatus::Serving).await;
-            health.set_serving::<S>().await;
+            set(ServingStatus::Serving).await;
             readiness.until(false).await;
-            health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
-            health.set_not_serving::<S>().await;
+            set(ServingStatus::NotServing).await;
         }
     };
     tokio::select! {
         () = draining => {}
         () = follow => {}
     }
-    health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
-    health.set_not_serving::<S>().await;
+    set(ServingStatus::NotServing).await;
     shutdown.closing().await;
     Ok(())
 }

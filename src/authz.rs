@@ -1,7 +1,9 @@
 //! The Check: Envoy asks about a request, and hears whether its visitor may enter.
 
 pub mod forward;
+pub mod grpc;
 pub mod limits;
+mod pass;
 pub mod request;
 pub mod response;
 
@@ -9,13 +11,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Semaphore;
-use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use crate::cookie::{CookiePolicy, TokenCookie};
 use crate::page::{Lang, Page, View, content_security_policy};
-use crate::pb::envoy::service::auth::v3::authorization_server::Authorization;
-use crate::pb::envoy::service::auth::v3::{CheckRequest, CheckResponse};
+use crate::pb::check::Unreadable;
 use crate::room::decision::{Bypass, Verdict};
 use crate::room::name::RoomName;
 use crate::room::policy::{Mistake, Policy};
@@ -27,8 +27,9 @@ use crate::telemetry::logs::OncePer;
 use crate::telemetry::metrics::label::VerdictLabel;
 use crate::telemetry::trace::{TraceContext, Tracer};
 use limits::LimitsReader;
+use pass::ShortWay;
 use request::Question;
-use response::{Html, PASS_HEADER, TICKET_HEADER};
+use response::{Answer, Html, PASS_HEADER, TICKET_HEADER};
 
 /// Answers Checks.
 pub struct Gate {
@@ -43,6 +44,7 @@ pub struct Gate {
     mistakes: OncePer,
     /// Names of rooms that forward auth asked for and nobody knows.
     strangers: OncePer,
+    short_way: ShortWay,
 }
 
 /// What a [`Gate`] is made of.
@@ -69,7 +71,23 @@ impl Gate {
         let GateParts { rooms, limits, cookies, page, tracer, budget, max_checks } = parts;
         let in_flight = Semaphore::new(max_checks.min(Semaphore::MAX_PERMITS));
         let (mistakes, strangers) = (OncePer::new(), OncePer::new());
-        Self { rooms, limits, cookies, page, tracer, budget, in_flight, mistakes, strangers }
+        let short_way = ShortWay::default();
+        Self { rooms, limits, cookies, page, tracer, budget, in_flight, mistakes, strangers, short_way }
+    }
+
+    /// Answers Envoy's question, a `CheckRequest`, with a `CheckResponse`, which comes behind what is in `answer`
+    /// already. An error if the question cannot be read.
+    pub async fn check(&self, message: &[u8], mut answer: Vec<u8>) -> Result<Vec<u8>, Unreadable> {
+        let question = Question::read(message)?;
+        if self.let_through(&question, &mut answer).is_some() {
+            return Ok(answer);
+        }
+        let give = |verdict: &Verdict, policy: Option<&Policy>| {
+            self.render(verdict, policy, &question).encode(&mut answer);
+            answer
+        };
+        // Apart, so that what goes the short way does not carry the long one along.
+        Ok(Box::pin(self.checked(&question, None, give)).await)
     }
 
     /// Makes a Check, and gives its verdict to whoever answers; all of it is measured, traced and logged.
@@ -82,9 +100,7 @@ impl Gate {
         give: impl FnOnce(&Verdict, Option<&Policy>) -> T,
     ) -> T {
         let _open = self.rooms.metrics().check_begun();
-        let (begun, begun_at) = (Instant::now(), SystemTime::now());
-        let trace = question.traceparent().and_then(TraceContext::parse);
-        let span = trace.as_ref().and_then(|trace| self.tracer.check_span(trace, begun_at));
+        let begun = Instant::now();
         let (mut verdict, policy) = if question.is_http() {
             self.answer(question).await
         } else {
@@ -96,10 +112,28 @@ impl Gate {
         }
         let answer = give(&verdict, policy.as_deref());
         let room = policy.as_ref().map(|policy| &policy.room);
-        let label = VerdictLabel::from(&verdict);
-        self.rooms.metrics().check_took(label, begun.elapsed());
-        if let Some(span) = span {
-            span.finish(room, label, position(&verdict));
+        self.note(question, begun, room, VerdictLabel::from(&verdict), position(&verdict));
+        answer
+    }
+
+    /// Measures, traces and logs a Check that was answered just now.
+    fn note(
+        &self,
+        question: &Question<'_>,
+        begun: Instant,
+        room: Option<&RoomName>,
+        label: VerdictLabel,
+        position: Option<u64>,
+    ) {
+        let took = begun.elapsed();
+        self.rooms.metrics().check_took(label, took);
+        if !self.tracer.is_on() && !tracing::enabled!(tracing::Level::DEBUG) {
+            return;
+        }
+        let trace = question.traceparent().and_then(TraceContext::parse);
+        let begun_at = SystemTime::now() - took;
+        if let Some(span) = trace.as_ref().and_then(|trace| self.tracer.check_span(trace, begun_at)) {
+            span.finish(room, label, position);
         }
         tracing::debug!(
             request = question.request_id(),
@@ -108,11 +142,15 @@ impl Gate {
             verdict = ?label,
             "checked"
         );
-        answer
     }
 
     /// The answer to a verdict under the room's limits.
-    fn render(&self, verdict: &Verdict, policy: Option<&Policy>, question: &Question<'_>) -> CheckResponse {
+    fn render<'v>(
+        &self,
+        verdict: &'v Verdict,
+        policy: Option<&Policy>,
+        question: &Question<'_>,
+    ) -> Answer<'v> {
         let origins = policy.map(|policy| &policy.allow_origins);
         response::render(verdict, question, origins, &self.cookies, &|view| self.html(question, view))
     }
@@ -167,7 +205,7 @@ impl Gate {
         let list: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
         let list = list.join("; ");
         let metadata = question.route_metadata().unwrap_or_default();
-        let stated = question.context_extensions();
+        let stated = question.context_extensions().iter().copied();
         let stated = stated.chain(metadata.iter().map(|(key, value)| (*key, value.as_ref())));
         let room = stated.filter(|(key, _)| *key == "room").map(|(_, room)| room).next().unwrap_or("(none)");
         if self.mistakes.is_news((room, &list)) {
@@ -189,16 +227,6 @@ impl Gate {
             body: self.page.render(lang, &view, &nonce),
             content_security_policy: content_security_policy(&nonce),
         }
-    }
-}
-
-#[tonic::async_trait]
-impl Authorization for Gate {
-    async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
-        let question = Question::of(request.get_ref());
-        let response =
-            self.checked(&question, None, |verdict, policy| self.render(verdict, policy, &question)).await;
-        Ok(Response::new(response))
     }
 }
 

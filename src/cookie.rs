@@ -88,19 +88,22 @@ pub fn cookie_values<'a, I>(headers: I, name: &str) -> impl Iterator<Item = &'a 
 where
     I: IntoIterator<Item = &'a [u8]>,
 {
-    let mut found: Vec<&'a str> = Vec::new();
-    for header in headers {
+    // Nearly every request comes here, and should allocate nothing for it.
+    let mut found = [""; MAX_CANDIDATES];
+    let mut count = 0;
+    'looking: for header in headers {
         for pair in header.split(|byte| matches!(byte, b';' | b',')) {
             let Some(value) = value_of(pair, name) else { continue };
-            if !found.contains(&value) {
-                found.push(value);
+            if !found[..count].contains(&value) {
+                found[count] = value;
+                count += 1;
             }
-            if found.len() == MAX_CANDIDATES {
-                return found.into_iter();
+            if count == MAX_CANDIDATES {
+                break 'looking;
             }
         }
     }
-    found.into_iter()
+    found.into_iter().take(count)
 }
 
 /// The value of one `name=value` pair, if it has this name and a usable value.

@@ -5,10 +5,12 @@ mod backlog;
 mod http;
 mod progress;
 mod work;
+mod workers;
 
 pub use self::http::serve_http;
 pub use self::progress::Progress;
 pub use self::work::Arriving;
+pub use self::workers::{Ends, ThreadEnded, Workers};
 
 use std::fmt;
 use std::io;
@@ -105,12 +107,19 @@ fn remedy(kind: io::ErrorKind) -> &'static str {
 pub struct Bound {
     address: Listen,
     socket: Socket,
+    workers: Workers,
 }
 
 impl Bound {
     /// The address it listens on, with the port that the system chose where that was 0.
     pub fn local_addr(&self) -> &Listen {
         &self.address
+    }
+
+    /// Lets these threads serve its connections, and not the runtime in which it was bound.
+    #[must_use]
+    pub fn served_by(self, workers: &Workers) -> Self {
+        Self { workers: workers.clone(), ..self }
     }
 }
 
@@ -157,7 +166,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<Bound> {
     socket.bind(address)?;
     let listener = socket.listen(BACKLOG)?;
     let address = Listen::Tcp(listener.local_addr()?);
-    Ok(Bound { address, socket: Socket::Tcp(listener) })
+    Ok(Bound { address, socket: Socket::Tcp(listener), workers: Workers::here() })
 }
 
 async fn bind_unix(path: &Path) -> io::Result<Bound> {
@@ -165,7 +174,8 @@ async fn bind_unix(path: &Path) -> io::Result<Bound> {
     let listener = UnixListener::bind(path)?;
     let file = SocketFile::of(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
-    Ok(Bound { address: Listen::Unix(path.to_owned()), socket: Socket::Unix { listener, _file: file } })
+    let (address, socket) = (Listen::Unix(path.to_owned()), Socket::Unix { listener, _file: file });
+    Ok(Bound { address, socket, workers: Workers::here() })
 }
 
 /// Removes a socket's file that nobody listens on.

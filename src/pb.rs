@@ -1,8 +1,10 @@
-//! Generated protobuf code: the only place that names it.
+//! Protobuf: the generated code, which is named from here only, and what reads and writes the hot messages by hand.
 //!
 //! The modules are nested as the packages are, because the generated code finds its neighbours by `super`.
 
+pub mod check;
 pub mod codec;
+pub mod wire;
 
 /// Every message and service here, encoded as a `google.protobuf.FileDescriptorSet`, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -18,3 +18,4 @@ pub mod standing;
 pub mod state;
 pub mod ticket;
 pub mod token;
+pub mod verified;

@@ -12,6 +12,7 @@ pub mod feed;
 mod fresh;
 mod lookup;
 mod outage;
+pub mod passes;
 pub mod poll;
 mod rejoin;
 mod replaced;
@@ -33,15 +34,17 @@ use crate::room::name::RoomName;
 use crate::room::policy::{Millis, Policy};
 use crate::room::snapshot::Snapshot;
 use crate::room::state::{Beats, Call, Hints};
-use crate::room::token::{Claims, KeyRing, Kind};
+use crate::room::token::{Claims, KeyRing, Kind, TokenError};
 use crate::store::{Store, StoreError};
 use crate::telemetry::logs::OncePer;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::label::VerdictLabel;
 use crate::telemetry::metrics::room::RoomMetrics;
 use breaker::Breaker;
 use fresh::Fresh;
 use lookup::Lookups;
 use outage::Outage;
+use passes::Passes;
 use replaced::Replaced;
 use users::{Quota, Users};
 use watch::Watchers;
@@ -66,6 +69,7 @@ pub struct Rooms {
     options: Options,
     store: Arc<dyn Store>,
     keys: KeyRing,
+    passes: Passes,
     clock: Clock,
     metrics: Arc<Metrics>,
     known: RwLock<HashMap<RoomName, Arc<Room>>>,
@@ -118,6 +122,7 @@ impl Rooms {
             options,
             store,
             keys,
+            passes: Passes::default(),
             clock,
             metrics,
             known: RwLock::default(),
@@ -183,9 +188,14 @@ impl Rooms {
         self.known.read().values().cloned().collect()
     }
 
+    /// The room of this name, if it is open.
+    pub fn known(&self, name: &RoomName) -> Option<Arc<Room>> {
+        self.known.read().get(name).cloned()
+    }
+
     fn open(&self, name: &RoomName) -> Result<Arc<Room>, StoreError> {
-        if let Some(room) = self.known.read().get(name) {
-            return Ok(room.clone());
+        if let Some(room) = self.known(name) {
+            return Ok(room);
         }
         let mut rooms = self.known.write();
         let max = self.options.max_rooms;
@@ -216,7 +226,7 @@ impl Rooms {
     fn each_held(&self, kind: Kind, room: &Room, tokens: &[String], first_stated: bool) -> Vec<Claims> {
         let mut held = Vec::new();
         for (at, token) in tokens.iter().enumerate() {
-            held.extend(self.verify(kind, &room.name, [token.as_str()]).map(|(claims, _)| claims));
+            held.extend(self.verify(kind, room, [token.as_str()]).map(|(claims, _)| claims));
             if at == 0 && first_stated && !held.is_empty() {
                 break;
             }
@@ -228,16 +238,17 @@ impl Rooms {
     fn verify<'t>(
         &self,
         kind: Kind,
-        room: &RoomName,
+        room: &Room,
         tokens: impl IntoIterator<Item = &'t str>,
     ) -> Option<(Claims, &'t str)> {
         let now = self.now();
-        tokens.into_iter().find_map(|token| match self.keys.verify(kind, room, token, now) {
-            Ok(claims) => Some((claims, token)),
-            Err(error) => {
-                self.metrics.token_refused(kind.into(), error.into());
-                None
-            }
+        tokens.into_iter().find_map(|token| {
+            let verified = match kind {
+                Kind::Ticket => self.keys.verify(kind, &room.name, token, now),
+                Kind::Pass => self.verify_pass(room, token, now),
+            };
+            let refused = |error: &TokenError| self.metrics.token_refused(kind.into(), (*error).into());
+            Some((verified.inspect_err(refused).ok()?, token))
         })
     }
 }
@@ -251,6 +262,11 @@ impl Room {
     /// The newest snapshot; `None` before the first tick.
     pub fn snapshot(&self) -> Option<Arc<Snapshot>> {
         self.snapshot.load_full()
+    }
+
+    /// A Check was answered.
+    pub fn checked(&self, verdict: VerdictLabel) {
+        self.metrics.checked(verdict);
     }
 
     /// Something happened here: the room is not to be taken for a quiet one.

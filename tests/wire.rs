@@ -3,6 +3,10 @@
 
 #[path = "wire/arbitrary.rs"]
 mod arbitrary;
+#[path = "wire/oracle.rs"]
+mod oracle;
+#[path = "wire/soup.rs"]
+mod soup;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,6 +15,7 @@ use anteroom::authz::response::{Html, render};
 use anteroom::cookie::{CookiePolicy, MAX_CANDIDATES, MAX_VALUE_LEN, TokenCookie, cookie_values};
 use anteroom::page::View;
 use anteroom::pb::FILE_DESCRIPTOR_SET;
+use anteroom::pb::check::{Asked, Unreadable};
 use anteroom::pb::envoy::service::auth::v3 as ours;
 use anteroom::room::decision::{Verdict, Wait};
 use arbitrary::{question, verdict};
@@ -18,14 +23,18 @@ use envoy_types::pb::envoy::config::core::v3 as core;
 use envoy_types::pb::envoy::service::auth::v3 as official;
 use envoy_types::pb::google::protobuf as well_known;
 use proptest::collection::vec;
+use proptest::option::of as some;
 use proptest::prelude::*;
 use prost::Message as _;
 use prost_types::MethodDescriptorProto;
+use soup::soup;
 
-fn answered(verdict: &Verdict, request: &ours::CheckRequest) -> ours::CheckResponse {
+fn answered(verdict: &Verdict, question: &Question<'_>) -> Vec<u8> {
     let cookies = CookiePolicy { secure: true, domain: None };
     let page = |_: View<'_>| Html { body: "<p>".into(), content_security_policy: "none".into() };
-    render(verdict, &Question::of(request), None, &cookies, &page)
+    let mut encoded = Vec::new();
+    render(verdict, question, None, &cookies, &page).encode(&mut encoded);
+    encoded
 }
 
 /// Asks everything there is to ask; the answers do not matter, that there are some does.
@@ -48,7 +57,7 @@ fn ask_everything(question: &Question<'_>) {
     let names: Vec<_> = question.anteroom_headers().collect();
     let cookies: Vec<_> = cookie_values(question.cookies(), "anteroom_ticket_shop").collect();
     assert!(cookies.len() <= MAX_CANDIDATES && cookies.iter().all(|value| value.len() <= MAX_VALUE_LEN));
-    let policy: Vec<_> = question.context_extensions().collect();
+    let policy = question.context_extensions();
     let everything = (texts, options, flags, names, policy, question.grpc());
     let metadata = (question.route_metadata(), question.subject(None), question.subject(Some("a")));
     assert!(!format!("{everything:?}{metadata:?}").is_empty());
@@ -67,11 +76,22 @@ fn value_of<'a>(headers: &'a [(String, String, i32)], name: &str) -> Option<&'a 
     headers.iter().find(|(key, ..)| key == name).map(|(_, value, _)| value.as_str())
 }
 
+/// Whether bytes are read as prost reads them, and refused where it does.
+fn agrees_with_the_oracle(bytes: &[u8]) -> Result<(), TestCaseError> {
+    match (Asked::read(bytes), oracle::Question::decode(bytes)) {
+        (Ok(read), Ok(expected)) => prop_assert!(oracle::is_same(&read, &expected), "{read:?} {expected:?}"),
+        // prost does not look at the wire type of a map.
+        (Err(Unreadable::WrongType { tag: 3 | 10 }), _) | (Err(_), Err(_)) => {}
+        (read, expected) => prop_assert!(false, "{read:?} {expected:?}"),
+    }
+    Ok(())
+}
+
 proptest! {
     #[test]
     fn what_envoy_asks_we_read(asked in question()) {
-        let request = ours::CheckRequest::decode(asked.encode_to_vec().as_slice()).unwrap();
-        let question = Question::of(&request);
+        let message = asked.encode_to_vec();
+        let question = Question::read(&message).unwrap();
         let attributes = asked.attributes.unwrap();
         let http = attributes.request.and_then(|request| request.http);
         prop_assert_eq!(question.is_http(), http.is_some());
@@ -97,7 +117,7 @@ proptest! {
             }
         }
         let extensions: HashMap<_, _> =
-            question.context_extensions().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+            question.context_extensions().iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         prop_assert_eq!(extensions, attributes.context_extensions);
         ask_everything(&question);
     }
@@ -105,14 +125,15 @@ proptest! {
     #[test]
     fn route_metadata_is_read_whole_or_reported(asked in question()) {
         use well_known::value::Kind;
-        let request = ours::CheckRequest::decode(asked.encode_to_vec().as_slice()).unwrap();
+        let message = asked.encode_to_vec();
+        let question = Question::read(&message).unwrap();
         let context = asked.attributes.unwrap().route_metadata_context.unwrap_or_default();
         let fields = context.filter_metadata.get("anteroom").cloned().unwrap_or_default().fields;
         let is_plain = |value: &well_known::Value| {
             matches!(value.kind, Some(Kind::StringValue(_) | Kind::NumberValue(_) | Kind::BoolValue(_)))
         };
         let odd = fields.values().filter(|value| !is_plain(value)).count();
-        match Question::of(&request).route_metadata() {
+        match question.route_metadata() {
             Err(mistakes) => prop_assert!(odd > 0 && mistakes.len() == odd),
             Ok(pairs) => {
                 prop_assert_eq!((odd, pairs.len()), (0, fields.len()));
@@ -135,11 +156,13 @@ proptest! {
     #[test]
     fn what_we_answer_envoy_reads(asked in question(), verdict in verdict()) {
         use official::check_response::HttpResponse;
-        let request = ours::CheckRequest::decode(asked.encode_to_vec().as_slice()).unwrap();
-        let answer = answered(&verdict, &request);
-        let read = official::CheckResponse::decode(answer.encode_to_vec().as_slice()).unwrap();
+        let message = asked.encode_to_vec();
+        let question = Question::read(&message).unwrap();
+        let answer = answered(&verdict, &question);
+        let read = official::CheckResponse::decode(answer.as_slice()).unwrap();
         // Nothing is lost or changed on the way.
-        prop_assert_eq!(&ours::CheckResponse::decode(read.encode_to_vec().as_slice()).unwrap(), &answer);
+        let plain = ours::CheckResponse::decode(answer.as_slice()).unwrap();
+        prop_assert_eq!(ours::CheckResponse::decode(read.encode_to_vec().as_slice()).unwrap(), plain);
 
         let code = read.status.unwrap().code;
         prop_assert!(read.dynamic_metadata.unwrap().fields.contains_key("verdict"));
@@ -157,14 +180,14 @@ proptest! {
                 let pass = format!("{}={}", TokenCookie::Pass.name(&admission.room), admission.pass);
                 let set = value_of(&added, "set-cookie").is_some_and(|cookie| cookie.starts_with(&pass));
                 prop_assert_eq!(set, admission.fresh);
-                for name in Question::of(&request).anteroom_headers() {
+                for name in question.anteroom_headers() {
                     let gone = ok.headers_to_remove.iter().any(|removed| removed == name);
                     prop_assert!(gone || value_of(&headers, name).is_some(), "{} comes through", name);
                 }
             }
             (Verdict::Bypass(_), HttpResponse::OkResponse(ok)) => {
                 prop_assert_eq!((code, ok.headers.len()), (0, 0));
-                for name in Question::of(&request).anteroom_headers() {
+                for name in question.anteroom_headers() {
                     prop_assert!(ok.headers_to_remove.iter().any(|removed| removed == name));
                 }
             }
@@ -193,9 +216,10 @@ proptest! {
 
     #[test]
     fn random_bytes_never_panic(bytes in vec(any::<u8>(), 0..300)) {
-        if let Ok(request) = ours::CheckRequest::decode(bytes.as_slice()) {
-            ask_everything(&Question::of(&request));
+        if let Ok(question) = Question::read(&bytes) {
+            ask_everything(&question);
         }
+        agrees_with_the_oracle(&bytes)?;
     }
 
     #[test]
@@ -213,10 +237,35 @@ proptest! {
             }
         }
         bytes.truncate(cut.index(bytes.len() + 1));
-        if let Ok(request) = ours::CheckRequest::decode(bytes.as_slice()) {
-            ask_everything(&Question::of(&request));
-            answered(&verdict, &request);
+        if let Ok(question) = Question::read(&bytes) {
+            ask_everything(&question);
+            answered(&verdict, &question);
         }
+    }
+
+    #[test]
+    fn what_envoy_asks_is_read_as_prost_reads_it_damaged_or_not(
+        asked in question(),
+        more in some(question()),
+        cut in some(any::<prop::sample::Index>()),
+        hits in vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+    ) {
+        // Two messages one after the other are one, merged.
+        let mut bytes = asked.encode_to_vec();
+        bytes.extend(more.map(|more| more.encode_to_vec()).unwrap_or_default());
+        agrees_with_the_oracle(&bytes)?;
+        prop_assert!(Asked::read(&bytes).is_ok());
+        for (index, byte) in hits {
+            let at = index.index(bytes.len());
+            bytes[at] = byte;
+        }
+        bytes.truncate(cut.map_or(bytes.len(), |cut| cut.index(bytes.len() + 1)));
+        agrees_with_the_oracle(&bytes)?;
+    }
+
+    #[test]
+    fn what_nobody_asks_is_read_or_refused_as_prost_does(bytes in soup()) {
+        agrees_with_the_oracle(&bytes)?;
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! What is asked: the real `ext_authz` service, a no-op one, and the client API, each on a port of its own.
 
-use std::convert::Infallible;
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
@@ -8,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anteroom::authz::limits::LimitsReader;
-use anteroom::authz::{Gate, GateParts};
+use anteroom::authz::{Gate, GateParts, grpc};
 use anteroom::clock::Clock;
 use anteroom::config::keys;
 use anteroom::cookie::CookiePolicy;
@@ -16,7 +15,6 @@ use anteroom::drain::{Shutdown, Tasks};
 use anteroom::listen::{Bound, Limits, Listen, serve_http};
 use anteroom::page::Page;
 use anteroom::pb;
-use anteroom::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use anteroom::position::cadence::Cadence;
 use anteroom::position::{Desk, Streaming, http::router};
 use anteroom::room::policy::{Mistake, Policy};
@@ -37,7 +35,6 @@ use http_body_util::Full;
 use official::authorization_server::{Authorization, AuthorizationServer as OfficialServer};
 use prost::Message as _;
 use tokio::runtime::Runtime;
-use tonic::server::NamedService;
 use tonic::transport::server::TcpIncoming;
 
 use crate::cpu;
@@ -89,7 +86,7 @@ async fn targets(shutdown: Shutdown) -> Result<Vec<Target>, Box<dyn Error>> {
     }
 
     let listeners = Listeners { metrics, shutdown };
-    let gate = listeners.grpc(AuthorizationServer::new(gate(rooms.clone()))).await?;
+    let gate = listeners.checks(gate(rooms.clone())).await?;
     let noop = usual(OfficialServer::new(Noop))?;
     let poll = listeners.http(rooms).await?;
     Ok(vec![
@@ -169,25 +166,17 @@ struct Listeners {
 impl Listeners {
     const LIMITS: fn() -> Limits = || Limits { max_streams_per_connection: MANY, ..Limits::default() };
 
-    async fn grpc<S>(&self, service: S) -> Result<SocketAddr, Box<dyn Error>>
-    where
-        S: NamedService + Clone + Send + Sync + 'static,
-        S: tower::Service<
-                Request<tonic::body::Body>,
-                Response = http::Response<tonic::body::Body>,
-                Error = Infallible,
-            >,
-        S::Future: Send + 'static,
-    {
+    async fn checks(&self, gate: Gate) -> Result<SocketAddr, Box<dyn Error>> {
         let (address, bound) = bind().await?;
         let (_, health) = tonic_health::server::health_reporter();
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::FILE_DESCRIPTOR_SET)
             .build_v1()?;
-        let routes = tonic::service::Routes::new(service).add_service(health).add_service(reflection);
+        let others = tonic::service::Routes::new(health).add_service(reflection).prepare();
+        let service = grpc::service(Arc::new(gate), others);
         let meter = self.metrics.listener(ListenerLabel::Authz);
         // It ends with the runtime; should it end before, the client's requests fail.
-        tokio::spawn(serve_http(bound, routes.prepare(), Self::LIMITS(), meter, self.shutdown.clone()));
+        tokio::spawn(serve_http(bound, service, Self::LIMITS(), meter, self.shutdown.clone()));
         Ok(address)
     }
 

@@ -19,9 +19,7 @@ use axum::routing::any;
 
 use super::Gate;
 use super::request::Question;
-use crate::pb::envoy::config::core::v3::{HeaderMap as RawHeaders, HeaderValue as RawHeader};
-use crate::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Request as Asked};
-use crate::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest};
+use crate::pb::check::{Asked, Http};
 use crate::room::name::RoomName;
 use crate::room::policy::Policy;
 
@@ -65,14 +63,14 @@ struct Unclear {
 }
 
 /// A proxy's question.
-struct Forwarded {
+struct Forwarded<'a> {
     door: Door,
-    check: CheckRequest,
-    handed: Option<String>,
+    question: Question<'a>,
+    handed: Option<&'a str>,
 }
 
-impl Forwarded {
-    fn read(gate: &Gate, parts: &Parts) -> Result<Self, Unclear> {
+impl<'a> Forwarded<'a> {
+    fn read(gate: &'a Gate, parts: &'a Parts) -> Result<Self, Unclear> {
         let unclear = |detail: String| Unclear { status: StatusCode::BAD_REQUEST, detail };
         let (mut door, mut room) = (Door::Plain, None);
         for (key, value) in form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()) {
@@ -97,45 +95,43 @@ impl Forwarded {
             None => single(headers, header::HOST.as_str()).map_err(unclear)?.unwrap_or_default(),
         };
         let handed = match door {
-            Door::NginxAnswer => single(headers, HANDED_HEADER).map_err(unclear)?.map(str::to_owned),
+            Door::NginxAnswer => single(headers, HANDED_HEADER).map_err(unclear)?,
             _ => None,
         };
         let passed_on = headers.iter().filter(|(name, _)| is_the_clients(name, handed.is_some()));
-        let mut raw: Vec<_> =
-            passed_on.map(|(name, value)| raw_header(name.as_str(), value.as_bytes())).collect();
-        raw.extend(handed.as_ref().map(|ticket| raw_header(TICKET_HEADER, ticket.as_bytes())));
-        let http = HttpRequest {
-            method: required("x-forwarded-method")?.to_owned(),
-            path: required("x-forwarded-uri")?.to_owned(),
-            host: host.to_owned(),
-            header_map: Some(RawHeaders { headers: raw }),
-            ..HttpRequest::default()
-        };
-        let attributes = AttributeContext {
-            request: Some(Asked { http: Some(http) }),
+        let passed_on = passed_on.map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let asked = Asked {
+            http: Some(Http {
+                method: required("x-forwarded-method")?,
+                path: required("x-forwarded-uri")?,
+                host,
+                raw_headers: passed_on
+                    .chain(handed.map(|ticket| (TICKET_HEADER, ticket.as_bytes())))
+                    .collect(),
+                ..Http::default()
+            }),
             // Only named: its limits are those of the rooms file.
-            context_extensions: room.map(|room| ("room".to_owned(), room.to_string())).into_iter().collect(),
-            ..AttributeContext::default()
+            context_extensions: room.map(|room| ("room", room.as_str())).into_iter().collect(),
+            ..Asked::default()
         };
-        Ok(Self { door, check: CheckRequest { attributes: Some(attributes) }, handed })
+        Ok(Self { door, question: asked.into(), handed })
     }
 
     async fn ask(&self, gate: &Gate) -> Response {
-        let question = Question::of(&self.check);
         let give = |verdict: &_, policy: Option<&Policy>| {
             answer::in_short(self.door, verdict).unwrap_or_else(|| {
-                answer::in_full(self.door, gate.render(verdict, policy, &question), &question)
+                answer::in_full(self.door, gate.render(verdict, policy, &self.question), &self.question)
             })
         };
-        gate.checked(&question, self.handed.as_deref(), give).await
+        gate.checked(&self.question, self.handed, give).await
     }
 }
 
 impl Gate {
     /// A room that the proxy names. The rooms file must have it: a name alone brings no limits.
-    fn filed(&self, name: &str) -> Result<RoomName, Unclear> {
+    fn filed(&self, name: &str) -> Result<&RoomName, Unclear> {
         if let Some(policy) = self.limits.named(name) {
-            return Ok(policy.room.clone());
+            return Ok(&policy.room);
         }
         self.rooms.metrics().config_error();
         // Apart from the other mistakes: anybody can make these up, and must not use up the log for those.
@@ -156,10 +152,6 @@ impl Gate {
 fn is_the_clients(name: &HeaderName, handed: bool) -> bool {
     let name = name.as_str();
     !name.starts_with(FORWARDED) && name != HANDED_HEADER && !(handed && name == TICKET_HEADER)
-}
-
-fn raw_header(name: &str, value: &[u8]) -> RawHeader {
-    RawHeader { key: name.to_owned(), value: String::new(), raw_value: value.to_owned() }
 }
 
 /// The value of a header that may stand there once: of two, one may be the client's.

@@ -12,7 +12,7 @@ use crate::room::policy::{Mistake, Policy};
 use crate::routes::Routes;
 
 /// The most texts remembered; a configuration has one per route. Beyond that each Check parses its own.
-const MAX_KNOWN: usize = 4_096;
+pub(super) const MAX_KNOWN: usize = 4_096;
 
 /// What a configuration text comes to.
 type Read = Result<Arc<Policy>, Arc<[Mistake]>>;
@@ -24,8 +24,8 @@ pub struct LimitsReader {
     known: RwLock<HashMap<u64, (Pairs, Read)>>,
 }
 
-/// Keys and values as Envoy sent them, sorted.
-type Pairs = Vec<(String, String)>;
+/// Keys and values as Envoy sent them, in any order.
+pub(super) type Pairs = Vec<(String, String)>;
 
 impl LimitsReader {
     /// Limits stated by Envoy, and those of the rooms file.
@@ -35,9 +35,9 @@ impl LimitsReader {
 
     /// The limits that a request stands under; `None`: no room is meant.
     pub fn of(&self, question: &Question<'_>) -> Result<Option<Arc<Policy>>, Arc<[Mistake]>> {
-        let stated: Vec<_> = question.context_extensions().collect();
+        let stated = question.context_extensions();
         if !stated.is_empty() {
-            return self.read(&stated).map(Some);
+            return self.read(stated).map(Some);
         }
         let metadata = question.route_metadata().map_err(Arc::from)?;
         if !metadata.is_empty() {
@@ -53,10 +53,15 @@ impl LimitsReader {
         self.routes.by_name(room)
     }
 
+    /// What a text is found by. Keyed by a secret of this process.
+    pub(super) fn hash_of(&self, stated: &[(&str, &str)]) -> u64 {
+        // Envoy sends a map, in any order: the sum does not depend on it.
+        stated.iter().fold(0u64, |sum, pair| sum.wrapping_add(self.hasher.hash_one(pair)))
+    }
+
     /// Parses a text once: parsing costs more than the rest of a Check.
     fn read(&self, stated: &[(&str, &str)]) -> Read {
-        // Envoy sends a map, in any order: the sum does not depend on it.
-        let hash = stated.iter().fold(0u64, |sum, pair| sum.wrapping_add(self.hasher.hash_one(pair)));
+        let hash = self.hash_of(stated);
         if let Some((pairs, read)) = self.known.read().get(&hash)
             && is_same(pairs, stated)
         {
@@ -65,8 +70,7 @@ impl LimitsReader {
         let read = self.parse(stated);
         let mut known = self.known.write();
         if known.len() < MAX_KNOWN {
-            let pairs = stated.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-            known.insert(hash, (pairs, read.clone()));
+            known.insert(hash, (owned(stated), read.clone()));
         }
         read
     }
@@ -82,7 +86,11 @@ impl LimitsReader {
     }
 }
 
-fn is_same(pairs: &Pairs, stated: &[(&str, &str)]) -> bool {
+pub(super) fn owned(stated: &[(&str, &str)]) -> Pairs {
+    stated.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+pub(super) fn is_same(pairs: &Pairs, stated: &[(&str, &str)]) -> bool {
     pairs.len() == stated.len()
         && stated.iter().all(|(key, value)| pairs.iter().any(|(k, v)| k == key && v == value))
 }

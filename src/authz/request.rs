@@ -9,8 +9,7 @@ mod metadata;
 
 use std::borrow::Cow;
 
-use crate::pb::envoy::service::auth::v3::attribute_context::HttpRequest;
-use crate::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest};
+use crate::pb::check::{Asked, Http, Unreadable};
 use crate::room::policy::Mistake;
 
 pub use metadata::Subject;
@@ -33,48 +32,41 @@ pub enum Grpc {
 ///
 /// Anything may be missing: the HTTP attributes, the path (`CONNECT` has none), the headers.
 #[derive(Debug)]
-pub struct Question<'a> {
-    attributes: Option<&'a AttributeContext>,
-    http: Option<&'a HttpRequest>,
-    /// Of both `headers` and `header_map`, in one place because they are looked through many times.
-    headers: Vec<(&'a str, &'a [u8])>,
+pub struct Question<'a>(Asked<'a>);
+
+impl<'a> From<Asked<'a>> for Question<'a> {
+    fn from(asked: Asked<'a>) -> Self {
+        Self(asked)
+    }
 }
 
 impl<'a> Question<'a> {
-    /// Looks at a request.
-    pub fn of(request: &'a CheckRequest) -> Self {
-        let attributes = request.attributes.as_ref();
-        let http = attributes.and_then(|attributes| attributes.request.as_ref()?.http.as_ref());
-        let mut headers = Vec::new();
-        if let Some(http) = http {
-            let raw = http.header_map.as_ref().map_or(&[][..], |map| &map.headers);
-            headers.reserve_exact(http.headers.len() + raw.len());
-            headers.extend(http.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())));
-            headers.extend(raw.iter().map(|header| {
-                let value = if header.raw_value.is_empty() {
-                    header.value.as_bytes()
-                } else {
-                    header.raw_value.as_slice()
-                };
-                (header.key.as_str(), value)
-            }));
-        }
-        Self { attributes, http, headers }
+    /// Reads a `CheckRequest`.
+    pub fn read(message: &'a [u8]) -> Result<Self, Unreadable> {
+        Asked::read(message).map(Self)
+    }
+
+    fn http(&self) -> Option<&Http<'a>> {
+        self.0.http.as_ref()
+    }
+
+    fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        self.http().into_iter().flat_map(Http::all_headers)
     }
 
     /// Whether there are HTTP attributes at all; the network filter sends none.
     pub fn is_http(&self) -> bool {
-        self.http.is_some()
+        self.http().is_some()
     }
 
     /// The method as sent, like `GET`; empty without HTTP attributes.
     pub fn method(&self) -> &'a str {
-        self.http.map_or("", |http| &http.method)
+        self.http().map_or("", |http| http.method)
     }
 
     /// The request target as sent, with its query; `None` where there is none, as with `CONNECT`.
     pub fn path_and_query(&self) -> Option<&'a str> {
-        self.http.map(|http| http.path.as_str()).filter(|path| !path.is_empty())
+        self.http().map(|http| http.path).filter(|path| !path.is_empty())
     }
 
     /// The path alone, without query and fragment, not decoded.
@@ -84,12 +76,12 @@ impl<'a> Question<'a> {
 
     /// The `Host` or `:authority` as sent, with its port; empty without HTTP attributes.
     pub fn authority(&self) -> &'a str {
-        self.http.map_or("", |http| &http.host)
+        self.http().map_or("", |http| http.host)
     }
 
     /// The `x-request-id`, or Envoy's own id of the stream where that header is not passed on.
     pub fn request_id(&self) -> Option<&'a str> {
-        let stream = || self.http.map(|http| http.id.as_str());
+        let stream = || self.http().map(|http| http.id);
         self.header("x-request-id").or_else(stream).filter(|id| !id.is_empty())
     }
 
@@ -102,10 +94,9 @@ impl<'a> Question<'a> {
 
     /// Every value of a header, as bytes: headers may hold more than text. `name` in any case.
     pub fn header_values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        self.headers
-            .iter()
+        self.headers()
             .filter(move |(candidate, _)| candidate.eq_ignore_ascii_case(name))
-            .map(|(_, value)| *value)
+            .map(|(_, value)| value)
     }
 
     /// The values of all `Cookie` headers, for [`crate::cookie::cookie_values`].
@@ -116,7 +107,7 @@ impl<'a> Question<'a> {
     /// The names of the request's headers that begin with [`HEADER_PREFIX`], as sent: they are ours to set, not
     /// the client's.
     pub fn anteroom_headers(&self) -> impl Iterator<Item = &'a str> {
-        self.headers.iter().map(|(name, _)| *name).filter(|name| {
+        self.headers().map(|(name, _)| name).filter(|name| {
             let prefix = name.as_bytes().get(..HEADER_PREFIX.len());
             prefix.is_some_and(|prefix| prefix.eq_ignore_ascii_case(HEADER_PREFIX.as_bytes()))
         })
@@ -179,27 +170,23 @@ impl<'a> Question<'a> {
     }
 
     /// The route's `context_extensions`, in no particular order.
-    pub fn context_extensions(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
-        let extensions = self.attributes.map(|attributes| &attributes.context_extensions);
-        extensions.into_iter().flatten().map(|(key, value)| (key.as_str(), value.as_str()))
+    pub fn context_extensions(&self) -> &[(&'a str, &'a str)] {
+        self.0.context_extensions.entries()
     }
 
     /// The route metadata of the namespace `anteroom`, by key; empty without any.
     ///
     /// Numbers and truth values come as text. Anything else (lists, nested values, null) is a [`Mistake`]; all of
     /// them are reported.
-    pub fn route_metadata(&self) -> Result<Vec<(&'a str, Cow<'a, str>)>, Vec<Mistake>> {
-        metadata::room_pairs(
-            self.attributes.and_then(|attributes| attributes.route_metadata_context.as_ref()),
-        )
+    pub fn route_metadata(&self) -> Result<Vec<(&str, Cow<'_, str>)>, Vec<Mistake>> {
+        metadata::room_pairs(self.0.route_metadata.as_ref())
     }
 
     /// The user whom Envoy's `jwt_authn` filter has verified.
     ///
     /// `payload_key` is that filter's `payload_in_metadata`; `None` takes the first payload with a `sub`, by key.
-    pub fn subject(&self, payload_key: Option<&str>) -> Option<Subject<'a>> {
-        let context = self.attributes.and_then(|attributes| attributes.metadata_context.as_ref());
-        metadata::subject(context, payload_key)
+    pub fn subject(&self, payload_key: Option<&str>) -> Option<Subject<'_>> {
+        metadata::subject(self.0.metadata.as_ref(), payload_key)
     }
 }
 

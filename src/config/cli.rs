@@ -111,6 +111,9 @@ pub struct Flags {
     /// The most Checks in flight, 1 to 1000000; those above are answered with an error at once
     #[arg(long, env = "ANTEROOM_MAX_CHECKS", value_name = "COUNT", default_value = "10000")]
     pub max_checks: String,
+    /// The threads that serve connections, 1 to 256; default: one for each core
+    #[arg(long, env = "ANTEROOM_THREADS", value_name = "COUNT")]
+    pub threads: Option<String>,
     /// The longest a Check may take, 2ms to 10s; keep it well under Envoy's own timeout
     #[arg(long, env = "ANTEROOM_CHECK_BUDGET", value_name = "DURATION", default_value = "60ms")]
     pub check_budget: String,

@@ -1,6 +1,7 @@
 //! Settings: flags and environment, checked together into plain data. Nothing is bound before all is right.
 
 use std::ffi::OsString;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,6 +80,8 @@ pub struct Settings {
     pub max_streams: usize,
     /// The most Checks in flight, 1 to 1,000,000.
     pub max_checks: usize,
+    /// The threads that serve connections, 1 to 256.
+    pub threads: NonZero<usize>,
     /// The longest a Check may take, 2 ms to 10 s.
     pub check_budget: Duration,
     /// The longest a store call may take, from 1 ms; less than `check_budget`.
@@ -168,6 +171,7 @@ pub(super) fn read(
         max_rooms,
         max_streams: reader.count("max-streams", &flags.max_streams, 10_000_000),
         max_checks: reader.count("max-checks", &flags.max_checks, 1_000_000),
+        threads: reader.threads(flags.threads.as_deref()),
         check_budget,
         store_budget,
         stream_interval: reader.duration("stream-interval", &flags.stream_interval, SECOND..=SECOND * 300),

@@ -41,7 +41,7 @@ impl Acceptor {
     }
 
     /// The next connection. Cancelling it loses none.
-    pub(super) async fn accept(&mut self) -> Conn {
+    pub(super) async fn accept(&mut self) -> Accepted {
         loop {
             if let Some(time) = self.not_before {
                 sleep_until(time).await;
@@ -51,7 +51,10 @@ impl Acceptor {
                 Ok(stream) => {
                     self.backoff = BACKOFF;
                     match Arc::clone(&self.slots).try_acquire_owned() {
-                        Ok(slot) => return Conn::new(stream, slot, self.limits, &self.metrics),
+                        Ok(slot) => {
+                            let (limits, open) = (self.limits, self.metrics.connection_opened());
+                            return Accepted { stream, limits, open, slot };
+                        }
                         // Closed at once: a client that is refused can go elsewhere, one that hangs cannot.
                         Err(_) => self.metrics.connection_refused(),
                     }
@@ -83,15 +86,43 @@ impl Acceptor {
     }
 }
 
-async fn accept_from(socket: &Socket) -> io::Result<Peer> {
+async fn accept_from(socket: &Socket) -> io::Result<Unserved> {
     match socket {
         Socket::Tcp(listener) => {
             let (stream, _) = listener.accept().await?;
             // Answers are small and awaited: never hold one back to fill a packet.
             stream.set_nodelay(true)?;
-            Ok(Peer::Tcp(stream))
+            stream.into_std().map(Unserved::Tcp)
         }
-        Socket::Unix { listener, .. } => Ok(Peer::Unix(listener.accept().await?.0)),
+        Socket::Unix { listener, .. } => listener.accept().await?.0.into_std().map(Unserved::Unix),
+    }
+}
+
+/// A socket that belongs to no runtime yet.
+#[derive(Debug)]
+enum Unserved {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+/// A connection on its way to the thread that serves it.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    stream: Unserved,
+    limits: Limits,
+    open: Open,
+    slot: OwnedSemaphorePermit,
+}
+
+impl Accepted {
+    /// The connection, from now on driven by the runtime that this is called in.
+    pub(super) fn here(self) -> io::Result<Conn> {
+        let Self { stream, limits, open, slot } = self;
+        let stream = match stream {
+            Unserved::Tcp(stream) => Peer::Tcp(TcpStream::from_std(stream)?),
+            Unserved::Unix(stream) => Peer::Unix(UnixStream::from_std(stream)?),
+        };
+        Ok(Conn::new(stream, limits, open, slot))
     }
 }
 
@@ -118,7 +149,7 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    fn new(stream: Peer, slot: OwnedSemaphorePermit, limits: Limits, metrics: &ListenerMetrics) -> Self {
+    fn new(stream: Peer, limits: Limits, open: Open, slot: OwnedSemaphorePermit) -> Self {
         Self {
             stream,
             write_stall: limits.write_stall,
@@ -126,7 +157,7 @@ impl Conn {
             stalled: None,
             work: Arc::default(),
             backlog: Arc::default(),
-            _open: metrics.connection_opened(),
+            _open: open,
             _slot: slot,
         }
     }

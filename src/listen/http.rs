@@ -72,6 +72,7 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let address = bound.local_addr().clone();
+    let mut shares = bound.workers.shares();
     let mut acceptor = Acceptor::new(bound, limits, metrics);
     let streams = TaskTracker::new();
     let mut connections = JoinSet::new();
@@ -81,9 +82,21 @@ where
             biased;
             () = &mut closing => break,
             Some(ended) = connections.join_next() => { ending(ended); }
-            conn = acceptor.accept() => {
-                let service = service.clone();
-                connections.spawn(serve(conn, service, limits, streams.clone(), shutdown.clone()));
+            accepted = acceptor.accept() => {
+                let (runtime, share) = shares.next();
+                let (service, streams, shutdown) = (service.clone(), streams.clone(), shutdown.clone());
+                let serving = async move {
+                    let ending = match accepted.here() {
+                        Ok(conn) => serve(conn, service, limits, streams, shutdown).await,
+                        Err(error) => {
+                            tracing::error!(%error, "an accepted connection cannot be served; is the limit on open files too low?");
+                            Ending::Ended
+                        }
+                    };
+                    drop(share);
+                    ending
+                };
+                connections.spawn_on(serving, runtime);
             }
         }
     }

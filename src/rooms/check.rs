@@ -34,7 +34,7 @@ impl Rooms {
 
     /// What a Check comes to that has run out of time: a pass holds all the same, as it needs no store.
     pub fn out_of_time(&self, policy: &Policy, shown: &Shown) -> Verdict {
-        let Some(room) = self.known.read().get(&policy.room).cloned() else { return without_store(policy) };
+        let Some(room) = self.known(&policy.room) else { return without_store(policy) };
         match self.valid_pass(&room, room.snapshot().as_deref(), shown) {
             Some((claims, token)) => self.admit_as_is(&room, &claims, token),
             None => without_store(policy),

@@ -241,7 +241,7 @@ impl Rooms {
         shown: &'s Shown,
     ) -> Option<(Claims, &'s str)> {
         shown.passes.iter().find_map(|token| {
-            let (claims, token) = self.verify(Kind::Pass, &room.name, [token.as_str()])?;
+            let (claims, token) = self.verify(Kind::Pass, room, [token.as_str()])?;
             let is_void = snapshot.is_some_and(|snapshot| snapshot.is_void(claims.place()));
             (!is_void).then_some((claims, token))
         })

@@ -4,6 +4,7 @@ pub mod label;
 mod process;
 pub mod room;
 pub mod shards;
+mod spread;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,7 +17,6 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -24,8 +24,9 @@ use self::label::{
     Label, ListenerLabel, PollAnswer, StoreFault, StoreOp, StreamKind, TokenFault, TokenLabel, VerdictLabel,
 };
 use self::process::Process;
-use self::room::{Buckets, OTHER_ROOMS, RoomFamilies, RoomMetrics};
+use self::room::{OTHER_ROOMS, RoomFamilies, RoomMetrics};
 use self::shards::ShardMetrics;
+use self::spread::{Durations, Spread};
 use crate::room::name::RoomName;
 
 /// Seconds a Check or a store call takes: 50 µs to 1 s; Envoy gives up at 100 ms.
@@ -39,8 +40,10 @@ pub struct Metrics {
     families: RoomFamilies,
     max_rooms: usize,
     rooms: RwLock<HashMap<RoomName, Arc<RoomMetrics>>>,
-    check_seconds: By<VerdictLabel, Histogram>,
-    store_seconds: By<StoreOp, Histogram>,
+    check_seconds: By<VerdictLabel, Durations>,
+    store_seconds: By<StoreOp, Durations>,
+    passes_remembered: Counter<u64, Spread>,
+    passes_verified: Counter<u64, Spread>,
     store_errors: By<StoreOp, By<StoreFault, Counter>>,
     store_up: Gauge,
     streams_open: By<StreamKind, Gauge>,
@@ -72,6 +75,24 @@ impl Metrics {
             families: RoomFamilies::register(registry),
             max_rooms,
             rooms: RwLock::default(),
+            passes_remembered: {
+                let counter = Counter::default();
+                registry.register(
+                    "passes_remembered",
+                    "Passes shown whose signature had been checked before",
+                    counter.clone(),
+                );
+                counter
+            },
+            passes_verified: {
+                let counter = Counter::default();
+                registry.register(
+                    "passes_verified",
+                    "Passes shown whose signature had to be checked",
+                    counter.clone(),
+                );
+                counter
+            },
             check_seconds: histograms(registry, "check", "Time to answer a Check", "verdict"),
             store_seconds: histograms(registry, "store_call", "Time a store call takes", "op"),
             store_errors: counters(registry, "store_errors", "Store calls that failed", ["op", "kind"]),
@@ -137,7 +158,7 @@ impl Metrics {
     /// A Check was answered, after so long. By verdict and not by room: what it costs depends on the
     /// way it took, and every room more would be a histogram more.
     pub fn check_took(&self, verdict: VerdictLabel, took: Duration) {
-        self.check_seconds.of(verdict).observe(took.as_secs_f64());
+        self.check_seconds.of(verdict).observe(took);
     }
 
     /// A Check has begun; it counts as in flight until the guard is dropped.
@@ -152,7 +173,7 @@ impl Metrics {
 
     /// A store call returned, after so long, well or not.
     pub fn store_call_took(&self, op: StoreOp, took: Duration) {
-        self.store_seconds.of(op).observe(took.as_secs_f64());
+        self.store_seconds.of(op).observe(took);
     }
 
     /// A store call failed, or was not even tried.
@@ -193,6 +214,15 @@ impl Metrics {
     /// A request's policy could not be understood.
     pub fn config_error(&self) {
         self.config_errors.inc();
+    }
+
+    /// A pass was shown whose signature was or was not known to hold.
+    pub fn pass_verified(&self, was_known: bool) {
+        if was_known {
+            self.passes_remembered.inc()
+        } else {
+            self.passes_verified.inc()
+        };
     }
 
     /// A ticket or pass proved nothing.
@@ -347,15 +377,15 @@ fn gauges<L: Label>(registry: &mut Registry, name: &str, help: &str, label: &'st
     By::new(|value: L| family.get_or_create_owned(&[(label, value.as_str())]))
 }
 
+type Latencies = Family<[(&'static str, &'static str); 1], Durations, fn() -> Durations>;
+
 fn histograms<L: Label>(
     registry: &mut Registry,
     name: &str,
     help: &str,
     label: &'static str,
-) -> By<L, Histogram> {
-    let buckets = Buckets(&LATENCY_BUCKETS);
-    let family: Family<[(&'static str, &'static str); 1], Histogram, Buckets> =
-        Family::new_with_constructor(buckets);
+) -> By<L, Durations> {
+    let family: Latencies = Family::new_with_constructor(|| Durations::new(&LATENCY_BUCKETS));
     registry.register_with_unit(name, help, Unit::Seconds, family.clone());
     By::new(|value: L| family.get_or_create_owned(&[(label, value.as_str())]))
 }

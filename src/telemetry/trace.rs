@@ -66,6 +66,11 @@ impl Tracer {
         Ok(Self { exporter: Some(Arc::new(Exporter::start(endpoint)?)) })
     }
 
+    /// Whether there is anywhere to send spans to.
+    pub fn is_on(&self) -> bool {
+        self.exporter.is_some()
+    }
+
     /// Begins the span of a Check that began at `start`; `None` unless the visitor's trace is sampled and
     /// there is somewhere to send it.
     pub fn check_span(&self, parent: &TraceContext, start: SystemTime) -> Option<CheckSpan> {

@@ -7,17 +7,16 @@ use std::time::Duration;
 use anteroom::authz::Gate;
 use anteroom::pb::envoy::config::core::v3::Metadata;
 use anteroom::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Request as Asked};
-use anteroom::pb::envoy::service::auth::v3::authorization_server::Authorization as _;
 use anteroom::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use anteroom::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest, CheckResponse};
 use anteroom::room::standing::Place;
 use anteroom::room::state::Call;
 use anteroom::rooms::visit::Shown;
 use anteroom::store::Store as _;
+use prost::Message as _;
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 use tokio::time::Instant;
-use tonic::Request;
 
 use crate::probe::Mood;
 use crate::world::{CHECK_BUDGET, World};
@@ -59,7 +58,8 @@ fn by(user: &str, mut question: CheckRequest) -> CheckRequest {
 }
 
 async fn ask(gate: &Gate, question: CheckRequest) -> CheckResponse {
-    gate.check(Request::new(question)).await.unwrap().into_inner()
+    let answer = gate.check(&question.encode_to_vec(), Vec::new()).await.unwrap();
+    CheckResponse::decode(answer.as_slice()).unwrap()
 }
 
 /// The HTTP status a client would see, and whether it comes as an error of this service.
@@ -307,4 +307,43 @@ async fn a_pass_holds_also_when_time_runs_out_and_newcomers_get_what_the_policy_
             assert!(begun.elapsed() <= CHECK_BUDGET * 2 + Duration::from_millis(2));
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pass_that_was_verified_before_is_looked_at_each_time() {
+    let world = World::new();
+    let gate = world.gate(10);
+    let words = "room=shop capacity=2 session_ttl=100s";
+    let with = async |pass: &str| ask(&gate, question(words, &[("cookie", pass)])).await;
+    let number = |answer: &CheckResponse| headers(answer)["x-anteroom-number"].clone();
+    let pass = cookie(&with("").await);
+    for remembered in 0..3 {
+        let answer = with(&pass).await;
+        assert_eq!((status(&answer).0, number(&answer).as_str()), (200, "1"));
+        assert!(!headers(&answer).contains_key("set-cookie"));
+        let counted = world.metric("anteroom_passes_remembered_total");
+        assert!((counted - f64::from(remembered)).abs() < 0.1, "{counted}");
+    }
+    let counted = world.metric("anteroom_checks_total{room=\"shop\",verdict=\"admit\"}");
+    assert!((counted - 4.0).abs() < 0.1, "{counted}");
+
+    // In the middle of the signature.
+    let at = pass.len() - 20;
+    let other = if pass.as_bytes()[at] == b'A' { "B" } else { "A" };
+    let forged = [&pass[..at], other, &pass[at + 1..]].concat();
+    let newcomer = with(&forged).await;
+    assert_eq!(number(&newcomer), "2", "whoever forges is a newcomer");
+
+    let token = pass.split_once('=').unwrap().1.to_owned();
+    let shown = Shown { passes: vec![token], ..Shown::default() };
+    assert!(world.rooms.leave_room(&world.room(words), &shown).await.unwrap());
+    let anew = with(&pass).await;
+    assert_eq!(number(&anew), "3", "the pass was given back");
+
+    let pass = cookie(&anew);
+    assert_eq!(number(&with(&pass).await), "3");
+    assert_eq!(number(&with(&pass).await), "3");
+    tokio::time::advance(Duration::from_secs(101)).await;
+    world.rooms.refresh(&world.room(words)).await.unwrap();
+    assert_eq!(number(&with(&pass).await), "4", "the pass is over");
 }

@@ -8,9 +8,10 @@ use serde_json::json;
 
 use super::{Door, TICKET_HEADER, Unclear};
 use crate::authz::request::Question;
-use crate::pb::envoy::config::core::v3::HeaderValueOption;
+use crate::authz::response::Answer;
+use crate::authz::response::allowed::{Allowed, Told};
+use crate::pb::envoy::service::auth::v3::DeniedHttpResponse;
 use crate::pb::envoy::service::auth::v3::check_response::HttpResponse;
-use crate::pb::envoy::service::auth::v3::{CheckResponse, DeniedHttpResponse, OkHttpResponse};
 use crate::room::decision::Verdict;
 
 /// The `Set-Cookie` of a pass, where a proxy can hand on one value of a header only.
@@ -36,15 +37,19 @@ pub(super) fn in_short(door: Door, verdict: &Verdict) -> Option<Response> {
 }
 
 /// The whole answer.
-pub(super) fn in_full(door: Door, response: CheckResponse, question: &Question<'_>) -> Response {
-    match response.http_response {
-        Some(HttpResponse::OkResponse(ok)) if door == Door::NginxAnswer => come_in(ok, question),
-        Some(HttpResponse::OkResponse(ok)) => admitted(door, ok),
-        Some(HttpResponse::DeniedResponse(denied) | HttpResponse::ErrorResponse(denied)) => {
-            refused(door, denied)
-        }
-        // The gate always says one of them.
-        None => uncached(StatusCode::SERVICE_UNAVAILABLE, Body::empty()),
+pub(super) fn in_full(door: Door, answer: Answer<'_>, question: &Question<'_>) -> Response {
+    match answer {
+        Answer::Allowed(allowed) if door == Door::NginxAnswer => come_in(&allowed, question),
+        Answer::Allowed(allowed) => admitted(door, &allowed),
+        Answer::Denied(response) => match response.http_response {
+            Some(HttpResponse::DeniedResponse(denied) | HttpResponse::ErrorResponse(denied)) => {
+                refused(door, denied)
+            }
+            // A denial always says one of them.
+            Some(HttpResponse::OkResponse(_)) | None => {
+                uncached(StatusCode::SERVICE_UNAVAILABLE, Body::empty())
+            }
+        },
     }
 }
 
@@ -59,10 +64,13 @@ pub(super) fn unclear(unclear: &Unclear) -> Response {
 }
 
 /// Let through: headers for the backend, and cookies for the client.
-fn admitted(door: Door, ok: OkHttpResponse) -> Response {
+fn admitted(door: Door, allowed: &Allowed<'_>) -> Response {
     let mut response = uncached(StatusCode::OK, Body::empty());
-    put(response.headers_mut(), ok.headers);
-    put(response.headers_mut(), ok.response_headers_to_add);
+    let headers = response.headers_mut();
+    allowed.each_set(|name, value| put(headers, name, value));
+    for Told { name, value } in allowed.told() {
+        put(headers, name, value);
+    }
     if door != Door::Plain {
         let cookies: Vec<_> = response.headers().get_all(SET_COOKIE).iter().cloned().collect();
         response.headers_mut().remove(SET_COOKIE);
@@ -75,12 +83,11 @@ fn admitted(door: Door, ok: OkHttpResponse) -> Response {
 }
 
 /// The turn came between nginx's two questions: the client asks once more, with the pass.
-fn come_in(ok: OkHttpResponse, question: &Question<'_>) -> Response {
+fn come_in(allowed: &Allowed<'_>, question: &Question<'_>) -> Response {
     let mut response = uncached(StatusCode::TEMPORARY_REDIRECT, Body::empty());
-    let cookies = ok.response_headers_to_add.into_iter();
-    let cookies =
-        cookies.filter(|option| option.header.as_ref().is_some_and(|header| header.key == "set-cookie"));
-    put(response.headers_mut(), cookies.collect());
+    for Told { name, value } in allowed.told().iter().filter(|told| told.name == SET_COOKIE) {
+        put(response.headers_mut(), name, value);
+    }
     // `//elsewhere` and `/\elsewhere` would lead to another site.
     let path = question.path_and_query().unwrap_or_default().trim_start_matches(['/', '\\']);
     if let Ok(location) = HeaderValue::try_from(format!("/{path}")) {
@@ -100,7 +107,9 @@ fn refused(door: Door, denied: DeniedHttpResponse) -> Response {
         None => StatusCode::FORBIDDEN,
     };
     let mut response = uncached(status, Body::from(denied.body));
-    put(response.headers_mut(), denied.headers);
+    for header in denied.headers.into_iter().filter_map(|option| option.header) {
+        put(response.headers_mut(), &header.key, &header.value);
+    }
     if door == Door::NginxAnswer {
         // The ticket shown was handed over by nginx: no word on whether the client keeps cookies. JSON holds it anyway.
         response.headers_mut().remove(TICKET_HEADER);
@@ -112,18 +121,13 @@ fn uncached(status: StatusCode, body: Body) -> Response {
     (status, [(CACHE_CONTROL, HeaderValue::from_static("no-store"))], body).into_response()
 }
 
-/// Puts a Check's headers into an answer: cookies beside each other, of others the last.
-fn put(headers: &mut HeaderMap, options: Vec<HeaderValueOption>) {
-    for header in options.into_iter().filter_map(|option| option.header) {
-        // Ours are tokens, numbers, checked names and fixed texts: always names and values of headers.
-        let (Ok(name), Ok(value)) = (HeaderName::try_from(header.key), HeaderValue::try_from(header.value))
-        else {
-            continue;
-        };
-        if name == SET_COOKIE {
-            headers.append(name, value);
-        } else {
-            headers.insert(name, value);
-        }
+/// Puts a Check's header into an answer: cookies beside each other, of others the last.
+fn put(headers: &mut HeaderMap, name: &str, value: &str) {
+    // Ours are tokens, numbers, checked names and fixed texts: always names and values of headers.
+    let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) else { return };
+    if name == SET_COOKIE {
+        headers.append(name, value);
+    } else {
+        headers.insert(name, value);
     }
 }

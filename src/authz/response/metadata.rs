@@ -3,30 +3,66 @@
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 
+use crate::pb::wire::{put_double, put_message, put_text};
 use crate::room::decision::{Bypass, Refusal, Verdict};
+use crate::room::name::RoomName;
+use crate::room::standing::Place;
+
+/// A value.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Noted<'a> {
+    Text(&'a str),
+    /// A count; a `Struct` knows no other numbers than floats, exact up to 2^53.
+    Count(u64),
+}
+
+use Noted::{Count, Text};
+
+/// A key and its value.
+type Field<'a> = (&'static str, Noted<'a>);
+
+/// Somebody let in.
+pub(super) fn admitted(room: &RoomName, place: Place) -> [Field<'_>; 3] {
+    [("number", Count(place.number)), ("room", Text(room.as_str())), ("verdict", Text("admit"))]
+}
+
+/// A request that needs no room.
+pub(super) fn bypassed(why: Bypass) -> [Field<'static>; 2] {
+    [("reason", Text(bypass_reason(why))), ("verdict", Text("bypass"))]
+}
 
 /// The verdict as dynamic metadata: `verdict`, and where known `reason`, `room`, `number`, `position`, `waiting`.
 pub(super) fn of(verdict: &Verdict) -> Struct {
     match verdict {
-        Verdict::Bypass(reason) => fields("bypass", [("reason", text(bypass_reason(*reason)))]),
-        Verdict::Admit(admission) => fields(
-            "admit",
-            [("room", text(admission.room.as_str())), ("number", number(admission.place.number))],
-        ),
-        Verdict::Wait(wait) => fields(
-            "wait",
-            [
-                ("room", text(wait.standing.room.as_str())),
-                ("number", number(wait.standing.number)),
-                ("position", number(wait.standing.position)),
-                ("waiting", number(wait.standing.waiting)),
-            ],
-        ),
-        Verdict::Hold { room, .. } => fields("hold", [("room", text(room.as_str()))]),
-        Verdict::Refuse { room, reason } => {
-            fields("refuse", [("room", text(room.as_str())), ("reason", text(refusal_reason(*reason)))])
-        }
-        Verdict::Error { .. } => fields("error", []),
+        Verdict::Bypass(reason) => fields(&bypassed(*reason)),
+        Verdict::Admit(admission) => fields(&admitted(&admission.room, admission.place)),
+        Verdict::Wait(wait) => fields(&[
+            ("number", Count(wait.standing.number)),
+            ("position", Count(wait.standing.position)),
+            ("room", Text(wait.standing.room.as_str())),
+            ("verdict", Text("wait")),
+            ("waiting", Count(wait.standing.waiting)),
+        ]),
+        Verdict::Hold { room, .. } => fields(&[("room", Text(room.as_str())), ("verdict", Text("hold"))]),
+        Verdict::Refuse { room, reason } => fields(&[
+            ("reason", Text(refusal_reason(*reason))),
+            ("room", Text(room.as_str())),
+            ("verdict", Text("refuse")),
+        ]),
+        Verdict::Error { .. } => fields(&[("verdict", Text("error"))]),
+    }
+}
+
+/// Writes the fields of a `Struct`.
+pub(super) fn put(message: &mut Vec<u8>, fields: &[Field<'_>]) {
+    for (key, noted) in fields {
+        put_message(message, 1, |entry| {
+            put_text(entry, 1, key);
+            put_message(entry, 2, |value| match noted {
+                Text(text) => put_text(value, 3, text),
+                Count(count) => put_double(value, 2, *count as f64),
+            });
+        });
     }
 }
 
@@ -46,16 +82,11 @@ const fn refusal_reason(reason: Refusal) -> &'static str {
     }
 }
 
-fn fields<const N: usize>(verdict: &str, others: [(&str, Value); N]) -> Struct {
-    let all = std::iter::once(("verdict", text(verdict))).chain(others);
-    Struct { fields: all.map(|(key, value)| (key.to_owned(), value)).collect() }
-}
-
-fn text(value: &str) -> Value {
-    Value { kind: Some(Kind::StringValue(value.to_owned())) }
-}
-
-/// A count; a `Struct` knows no other numbers than floats, exact up to 2^53.
-fn number(value: u64) -> Value {
-    Value { kind: Some(Kind::NumberValue(value as f64)) }
+fn fields(fields: &[Field<'_>]) -> Struct {
+    let value = |noted: Noted<'_>| match noted {
+        Text(text) => Kind::StringValue(text.to_owned()),
+        Count(count) => Kind::NumberValue(count as f64),
+    };
+    let each = |(key, noted): &Field<'_>| ((*key).to_owned(), Value { kind: Some(value(*noted)) });
+    Struct { fields: fields.iter().map(each).collect() }
 }

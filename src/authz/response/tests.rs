@@ -8,8 +8,11 @@ use serde_json::{Value as Json, json};
 use super::*;
 use crate::page::View;
 use crate::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Request};
-use crate::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest, DeniedHttpResponse};
-use crate::room::decision::{Bypass, Refusal, Wait};
+use crate::pb::envoy::service::auth::v3::check_response::HttpResponse;
+use crate::pb::envoy::service::auth::v3::{
+    AttributeContext, CheckRequest, DeniedHttpResponse, OkHttpResponse,
+};
+use crate::room::decision::{Admission, Bypass, Refusal, Wait};
 use crate::room::name::RoomName;
 use crate::room::standing::Standing;
 use crate::room::standing::{Eta, Place, Status as StandingStatus};
@@ -28,13 +31,18 @@ fn answer(verdict: &Verdict, method: &str, headers: &[(&str, &str)]) -> CheckRes
     let cookies = CookiePolicy { secure: true, domain: None };
     let request = asked(method, headers);
     let origins = Origins::parse("https://app.example.com");
-    render(verdict, &Question::of(&request), origins.as_ref(), &cookies, &|waiting| {
+    let message = request.encode_to_vec();
+    let question = Question::read(&message).unwrap();
+    let answer = render(verdict, &question, origins.as_ref(), &cookies, &|waiting| {
         let body = match waiting {
             View::Standing(standing) => format!("page {}", standing.position),
             View::Hold { room, retry_after } => format!("hold {room} {retry_after}"),
         };
         Html { body, content_security_policy: "default-src 'none'".into() }
-    })
+    });
+    let mut encoded = Vec::new();
+    answer.encode(&mut encoded);
+    CheckResponse::decode(encoded.as_slice()).unwrap()
 }
 
 fn denied(response: &CheckResponse) -> (&DeniedHttpResponse, i32) {
@@ -282,8 +290,8 @@ fn the_page_is_rendered_only_when_it_is_shown() {
     let rendered = Cell::new(0);
     let cookies = CookiePolicy { secure: true, domain: None };
     for headers in [&[][..], &[GRPC], &[BROWSER]] {
-        let request = asked("GET", headers);
-        render(&waiting(), &Question::of(&request), None, &cookies, &|_| {
+        let message = asked("GET", headers).encode_to_vec();
+        render(&waiting(), &Question::read(&message).unwrap(), None, &cookies, &|_| {
             rendered.set(rendered.get() + 1);
             Html { body: String::new(), content_security_policy: String::new() }
         });

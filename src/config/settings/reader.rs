@@ -1,6 +1,7 @@
 //! Reads one setting after the other, and notes what is wrong with it.
 
 use std::io;
+use std::num::NonZero;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -56,6 +57,14 @@ impl Reader {
             format!("write a duration from {low} to {high}"),
         );
         *bounds.start()
+    }
+
+    /// Without a word one for each core.
+    pub(super) fn threads(&mut self, text: Option<&str>) -> NonZero<usize> {
+        const MOST: usize = 256;
+        let counted = text.map(|text| self.count("threads", text, MOST));
+        let cores = || std::thread::available_parallelism().map_or(1, NonZero::get).min(MOST);
+        NonZero::new(counted.unwrap_or_else(cores)).unwrap_or(NonZero::<usize>::MIN)
     }
 
     pub(super) fn count(&mut self, flag: &str, text: &str, most: usize) -> usize {

@@ -9,6 +9,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::label::{Label, VerdictLabel};
+use super::spread::Spread;
 
 type ByRoom<M, C = fn() -> M> = Family<[(&'static str, String); 1], M, C>;
 
@@ -23,7 +24,7 @@ const WAIT_BUCKETS: [f64; 14] =
 
 /// Makes histograms with these buckets.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Buckets(pub(super) &'static [f64]);
+struct Buckets(&'static [f64]);
 
 impl MetricConstructor<Histogram> for Buckets {
     fn new_metric(&self) -> Histogram {
@@ -34,7 +35,7 @@ impl MetricConstructor<Histogram> for Buckets {
 /// The families all rooms share; one series per room in each.
 #[derive(Debug)]
 pub(super) struct RoomFamilies {
-    checks: Family<[(&'static str, String); 2], Counter>,
+    checks: Family<[(&'static str, String); 2], Counter<u64, Spread>>,
     waiting: ByRoom<Gauge>,
     called: ByRoom<Gauge>,
     sessions: ByRoom<Gauge>,
@@ -137,7 +138,7 @@ impl RoomFamilies {
 /// Levels belong to the holder: when it goes, what it last set is taken off again.
 #[derive(Debug)]
 pub struct RoomMetrics {
-    checks: Box<[Counter]>,
+    checks: Box<[Counter<u64, Spread>]>,
     waiting: Level,
     called: Level,
     sessions: Level,

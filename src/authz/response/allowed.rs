@@ -1,0 +1,176 @@
+//! A request that is let through: what its backend and its client get, written straight into the answer's bytes.
+//!
+//! Nearly every answer is one of these. Made of messages it was some forty `String`s.
+
+use super::{
+    EXPIRES_HEADER, NUMBER_HEADER, PASS_HEADER, ROOM_HEADER, TICKET_HEADER, has_no_cookies, metadata,
+};
+use crate::authz::request::Question;
+use crate::cookie::{CookiePolicy, TokenCookie, cookie_values};
+use crate::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
+use crate::pb::wire::{put_choice, put_message, put_text};
+use crate::room::decision::{Admission, Bypass};
+use crate::room::name::RoomName;
+use crate::room::policy::Millis;
+use crate::room::standing::Place;
+
+/// What is set for the backend of a visitor who was let in.
+const SET: [&str; 4] = [ROOM_HEADER, NUMBER_HEADER, EXPIRES_HEADER, PASS_HEADER];
+/// Headers a backend may trust. A client's own are removed even where Envoy does not show them to us
+/// (`allowed_headers`).
+const OURS: [&str; 5] = [ROOM_HEADER, NUMBER_HEADER, EXPIRES_HEADER, PASS_HEADER, TICKET_HEADER];
+
+/// A session, as the backend hears of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Inside<'a> {
+    /// The room.
+    pub room: &'a RoomName,
+    /// Whose place it was.
+    pub place: Place,
+    /// The pass, a compact JWS.
+    pub pass: &'a str,
+    /// When the pass ends, milliseconds since the epoch.
+    pub expires_at: Millis,
+}
+
+/// Why a request is let through.
+#[derive(Clone, Copy, Debug)]
+enum Why<'a> {
+    Inside(Inside<'a>),
+    Bypass(Bypass),
+}
+
+/// A header for the client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Its name.
+    pub name: &'static str,
+    /// Its value.
+    pub value: String,
+}
+
+/// A request let through.
+#[derive(Debug)]
+pub struct Allowed<'a> {
+    why: Why<'a>,
+    /// Headers that begin like ours but are none of them: the client's own invention.
+    forged: Vec<String>,
+    /// Headers for the client.
+    told: Vec<Told>,
+}
+
+impl<'a> Allowed<'a> {
+    /// Somebody inside, whose client has the pass already.
+    pub fn inside(inside: Inside<'a>, question: &Question<'_>) -> Self {
+        Self { why: Why::Inside(inside), forged: forged(question), told: Vec::new() }
+    }
+
+    /// Somebody let in; a client without the pass gets it.
+    pub(super) fn admitted(
+        admission: &'a Admission,
+        question: &Question<'_>,
+        cookies: &CookiePolicy,
+    ) -> Self {
+        let Admission { room, place, pass, expires_at, max_age, fresh } = admission;
+        let inside = Inside { room, place: *place, pass, expires_at: *expires_at };
+        let mut allowed = Self::inside(inside, question);
+        if *fresh {
+            allowed.tell("set-cookie", TokenCookie::Pass.set(room, pass, *max_age, cookies));
+            // The ticket has done its work: nobody should line up with it once the pass is over.
+            let ticket = TokenCookie::Ticket.name(room);
+            if cookie_values(question.cookies(), &ticket).next().is_some() {
+                allowed.tell("set-cookie", TokenCookie::Ticket.clear(room, cookies));
+            }
+            if has_no_cookies(question, room) {
+                allowed.tell(PASS_HEADER, pass.clone());
+            }
+        }
+        allowed
+    }
+
+    /// A request that needs no room.
+    pub(super) fn bypass(why: Bypass, question: &Question<'_>) -> Self {
+        Self { why: Why::Bypass(why), forged: forged(question), told: Vec::new() }
+    }
+
+    fn tell(&mut self, name: &'static str, value: String) {
+        self.told.push(Told { name, value });
+    }
+
+    /// Headers for the client, cookies among them.
+    pub fn told(&self) -> &[Told] {
+        &self.told
+    }
+
+    /// Headers for the backend, each in place of what the client may have sent.
+    pub fn each_set(&self, mut set: impl FnMut(&str, &str)) {
+        if let Why::Inside(Inside { room, place, pass, expires_at }) = self.why {
+            let (mut number, mut expires) = (itoa::Buffer::new(), itoa::Buffer::new());
+            let values =
+                [room.as_str(), number.format(place.number), expires.format(expires_at / 1_000), pass];
+            for (name, value) in SET.into_iter().zip(values) {
+                set(name, value);
+            }
+        }
+    }
+
+    /// Request headers the backend must not get from a client. Envoy removes after it has set: none of them is set.
+    fn removed(&self) -> impl Iterator<Item = &str> {
+        let kept = match self.why {
+            Why::Inside(_) => &SET[..],
+            Why::Bypass(_) => &[],
+        };
+        let ours = OURS.into_iter().filter(move |name| !kept.contains(name));
+        ours.chain(self.forged.iter().map(String::as_str))
+    }
+
+    /// Writes the `CheckResponse` as it goes to Envoy.
+    pub fn encode(&self, response: &mut Vec<u8>) {
+        // Status code 0, which lets the request through, is an empty message.
+        put_message(response, 1, |_| {});
+        put_message(response, 3, |ok| {
+            self.each_set(|name, value| {
+                put_header(ok, 2, name, value, HeaderAppendAction::OverwriteIfExistsOrAdd);
+            });
+            for name in self.removed() {
+                put_text(ok, 5, name);
+            }
+            for Told { name, value } in &self.told {
+                // A cookie stands beside those that the backend sets, and beside our other one.
+                let action = if *name == "set-cookie" {
+                    HeaderAppendAction::AppendIfExistsOrAdd
+                } else {
+                    HeaderAppendAction::OverwriteIfExistsOrAdd
+                };
+                put_header(ok, 6, name, value, action);
+            }
+        });
+        put_message(response, 4, |noted| match self.why {
+            Why::Inside(inside) => metadata::put(noted, &metadata::admitted(inside.room, inside.place)),
+            Why::Bypass(why) => metadata::put(noted, &metadata::bypassed(why)),
+        });
+    }
+}
+
+/// A `HeaderValueOption`.
+fn put_header(message: &mut Vec<u8>, tag: u32, name: &str, value: &str, action: HeaderAppendAction) {
+    put_message(message, tag, |option| {
+        put_message(option, 1, |header| {
+            put_text(header, 1, name);
+            put_text(header, 2, value);
+        });
+        put_choice(option, 3, action as u8);
+    });
+}
+
+/// The names, in lower case, of the request's headers that begin like ours and are none.
+fn forged(question: &Question<'_>) -> Vec<String> {
+    let mut names: Vec<String> = question
+        .anteroom_headers()
+        .filter(|name| !OURS.iter().any(|ours| ours.eq_ignore_ascii_case(name)))
+        .map(str::to_ascii_lowercase)
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
