@@ -275,7 +275,7 @@ impl Wiring<'_> {
 /// Keeps gRPC health in step with readiness.
 async fn report_health(
     name: &'static str,
-    health: HealthReporter,
+    mut health: HealthReporter,
     readiness: Readiness,
     shutdown: Shutdown,
 ) -> Result<(), Infallible> {
@@ -299,6 +299,9 @@ async fn report_health(
     }
     set(ServingStatus::NotServing).await;
     shutdown.closing().await;
+    // Whoever watches is let go; their streams would never end by themselves.
+    health.clear_service_status("").await;
+    health.clear_service_status(name).await;
     Ok(())
 }
 

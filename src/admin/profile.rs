@@ -106,7 +106,7 @@ impl Wish {
         }
         if report.data.is_empty() {
             let why = "the process used no CPU in that time: there is nothing to draw\n";
-            return Ok((StatusCode::NOT_FOUND, why).into_response());
+            return Ok((StatusCode::OK, why).into_response());
         }
         let mut picture = Vec::new();
         report.flamegraph(&mut picture)?;

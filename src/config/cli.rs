@@ -166,7 +166,7 @@ mod tests {
         let command = Cli::command();
         let serve = command.find_subcommand("serve").unwrap();
         let flags: Vec<_> = serve.get_arguments().filter(|arg| arg.get_long() != Some("help")).collect();
-        assert_eq!(flags.len(), 27);
+        assert_eq!(flags.len(), 28);
         for flag in flags {
             let long = flag.get_long().unwrap();
             let twin = format!("ANTEROOM_{}", long.replace('-', "_").to_uppercase());

@@ -1,16 +1,20 @@
 //! What a connection is at: whether a request is in work on it, which the end waits for, or none is whole yet.
 
+use std::io::IoSlice;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
-use http::{Request, Response};
+use bytes::{Buf, Bytes};
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tower::Service;
+
+use crate::drain::{Phase, Shutdown};
 
 /// What the parts of one connection tell about it.
 #[derive(Debug, Default)]
@@ -114,11 +118,12 @@ impl Body for Arriving {
 pub(super) struct Accounted<S> {
     inner: S,
     work: Arc<Work>,
+    shutdown: Shutdown,
 }
 
 impl<S> Accounted<S> {
-    pub(super) fn new(inner: S, work: Arc<Work>) -> Self {
-        Self { inner, work }
+    pub(super) fn new(inner: S, work: Arc<Work>, shutdown: Shutdown) -> Self {
+        Self { inner, work, shutdown }
     }
 }
 
@@ -136,11 +141,12 @@ where
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         let open = Open::new(&self.work);
+        let shutdown = (request.version() < Version::HTTP_2).then(|| self.shutdown.clone());
         let request = request.map(|body| {
             let unfinished = (!body.is_end_stream()).then(|| Unfinished::new(&self.work));
             Arriving { body, unfinished }
         });
-        Answering { inner: self.inner.call(request), open: Some(open) }
+        Answering { inner: self.inner.call(request), open: Some(open), shutdown }
     }
 }
 
@@ -150,6 +156,8 @@ pin_project! {
         #[pin]
         inner: F,
         open: Option<Open>,
+        // With HTTP/1 only.
+        shutdown: Option<Shutdown>,
     }
 }
 
@@ -161,30 +169,40 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let answered = ready!(this.inner.poll(cx));
+        let mut answered = ready!(this.inner.poll(cx));
+        // HTTP/1 has no GOAWAY: what comes on a connection in the moment in which it is closed is lost, and proxies ask
+        // again elsewhere only for some methods. So connections are ended before that, after an answer.
+        if let Ok(answer) = &mut answered
+            && this.shutdown.as_ref().is_some_and(|shutdown| shutdown.phase() >= Phase::NotReady)
+        {
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         let open = this.open.take();
-        Poll::Ready(answered.map(|answer| answer.map(|body| Answer { body, _open: open })))
+        Poll::Ready(answered.map(|answer| answer.map(|body| Answer { body, open })))
     }
 }
 
 pin_project! {
-    /// An answer's body. Its request is open until this is dropped.
+    /// An answer's body. Its request is open until this and all that came of it are dropped.
     pub(super) struct Answer<B> {
         #[pin]
         body: B,
-        _open: Option<Open>,
+        open: Option<Open>,
     }
 }
 
 impl<B: Body> Body for Answer<B> {
-    type Data = B::Data;
+    type Data = Unsent<B::Data>;
     type Error = B::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        self.project().body.poll_frame(cx)
+    ) -> Poll<Option<Result<Frame<Unsent<B::Data>>, B::Error>>> {
+        let this = self.project();
+        let open = &*this.open;
+        let hold = |data| Unsent { data, _open: open.as_ref().map(|open| Open::new(&open.0)) };
+        this.body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map(|frame| frame.map_data(hold))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -193,5 +211,35 @@ impl<B: Body> Body for Answer<B> {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// A piece of an answer, which waits to be sent: behind others, or for the client to open its window. Its request is open
+/// until then.
+#[derive(Debug)]
+pub(super) struct Unsent<D> {
+    data: D,
+    _open: Option<Open>,
+}
+
+impl<D: Buf> Buf for Unsent<D> {
+    fn remaining(&self) -> usize {
+        self.data.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.data.chunk()
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        self.data.chunks_vectored(slices)
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.data.advance(count);
+    }
+
+    fn copy_to_bytes(&mut self, len: usize) -> Bytes {
+        self.data.copy_to_bytes(len)
     }
 }

@@ -72,7 +72,8 @@ impl Sender {
 
     /// What a room with this policy grants it; no policy: not known yet.
     fn grant(&self, policy: Option<&Policy>) -> Option<Grant<'_>> {
-        policy?.allow_origins.grant(self.origin.as_deref()?)
+        // Without an origin, as where an image is asked for, it is some origin: `*` has that, too.
+        policy?.allow_origins.grant(self.origin.as_deref().unwrap_or_default())
     }
 
     /// Whether it may change nothing in a room with this policy.
@@ -90,15 +91,16 @@ impl Sender {
 
 /// The answer to who is refused.
 pub(in crate::position) fn refusal() -> Response {
-    let detail = "pages of this origin may not do this; the room's allow_origins would have to name it";
+    let detail = "pages of this origin may not do this; the room's allow_origins does not have it";
     problem(StatusCode::FORBIDDEN, detail)
 }
 
-/// The answer to preflights where only the request itself names the room: everybody may send it, no cookie counts, and
-/// the room's policy decides then.
-pub(in crate::position) async fn any_preflight() -> Response {
+/// The answer to preflights where only the request itself names the room: everybody may send it, and the room's policy
+/// decides then. Only where no cookie is read.
+pub(in crate::position) async fn any_preflight(headers: HeaderMap) -> Response {
+    let sender = Sender::of(&headers);
     let mut response = StatusCode::NO_CONTENT.into_response();
-    add(&mut response, cors::of_preflight(Grant::Anonymous));
+    add(&mut response, sender.origin.as_deref().map(Grant::Named).into_iter().flat_map(cors::of_preflight));
     response
 }
 

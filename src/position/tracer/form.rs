@@ -60,10 +60,14 @@ impl Form {
             if !self.has(&name) {
                 continue;
             }
+            let is_number = raw.get().starts_with(|first: char| first == '-' || first.is_ascii_digit());
+            // With all its digits: two long numbers must not become one user because both are rounded to the same.
+            if is_number && name != "port" {
+                self.take(&name, raw.get().into(), false)?;
+                continue;
+            }
             match serde_json::from_str(raw.get()).map_err(no_object)? {
                 Value::Null => {}
-                // With all its digits: two long numbers must not become one user because both are rounded to the same.
-                Value::Number(_) if name != "port" => self.take(&name, raw.get().into(), false)?,
                 value @ (Value::String(_) | Value::Number(_)) => self.take(&name, value, false)?,
                 _ => return Err(refused(&format!("{name} is a text or a number"))),
             }
