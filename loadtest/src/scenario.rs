@@ -1,0 +1,183 @@
+//! The scenarios: who is asked what.
+
+mod allocations;
+mod arrive;
+mod memory;
+mod mixed;
+mod pass;
+mod poll;
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::cli::{Command, Rounds, With};
+use crate::cores::{self, Cores};
+use crate::peers::Peer;
+use crate::process::resident;
+use crate::question::{Accept, Question, Verdict, admitted};
+use crate::redis::server::Server;
+use crate::report::{Fact, Machine, Ratio, Report, Row, Tally};
+use crate::service::{Binary, Service};
+use crate::{Failed, bench};
+
+/// The room of those who are inside. Sessions outlast any run, so that the pass is always in the first quarter of its
+/// life, where no store call is made: the way of nearly all requests.
+const SHOP: [(&str, &str); 6] = [
+    ("room", "shop"),
+    ("capacity", "500"),
+    ("rate", "50/s"),
+    ("burst", "100"),
+    ("session_ttl", "31d"),
+    ("claim_ttl", "60s"),
+];
+/// The room of those who wait: nobody is let in, and nobody is forgotten.
+const LINE: [(&str, &str); 3] = [("room", "line"), ("capacity", "0"), ("patience", "31d")];
+/// The cookies' names.
+const PASS: &str = "anteroom_pass_shop";
+
+/// What every scenario needs.
+struct Stage {
+    cores: Option<Cores>,
+    binary: Binary,
+    files: tempfile::TempDir,
+    tally: Tally,
+}
+
+/// Runs a scenario and gives its report; whether all answers were right.
+pub(crate) fn run(command: Command) -> Result<bool, Failed> {
+    let with = match &command {
+        Command::Pass(rounds) | Command::Arrive { rounds, .. } | Command::Poll { rounds, .. } => &rounds.with,
+        Command::Mixed { with, .. } | Command::Memory { with, .. } | Command::Allocations { with } => with,
+        Command::Serve(_) => return Err(Failed("serve is no scenario".to_owned())),
+    }
+    .clone();
+    let stage = Stage::new(&with)?;
+    let report = match command {
+        Command::Pass(rounds) => pass::run(stage, &rounds),
+        Command::Arrive { rounds, accept } => arrive::run(stage, &rounds, accept),
+        Command::Poll { rounds, waiting } => poll::run(stage, &rounds, waiting),
+        Command::Mixed { scale, seconds, store, .. } => mixed::run(stage, scale, seconds, store),
+        Command::Memory { visitors, line, .. } => memory::run(stage, visitors, line),
+        Command::Allocations { .. } => allocations::run(stage),
+        Command::Serve(_) => return Ok(false),
+    }?;
+    crate::progress::progress("");
+    report.give(with.json.as_deref(), with.svg.as_deref())?;
+    Ok(report.answers.wrong == 0)
+}
+
+impl Stage {
+    fn new(with: &With) -> Result<Self, Failed> {
+        let binary = binary(with)?;
+        let cores = Cores::choose();
+        if let Some(cores) = cores {
+            // What is started from here without a core of its own (Redis) stays on the load's.
+            cores::pin(cores.load).map_err(|error| Failed(format!("core {}: {error}", cores.load)))?;
+        }
+        let files = tempfile::tempdir().map_err(|error| Failed(format!("a directory for logs: {error}")))?;
+        Ok(Self { cores, binary, files, tally: Tally::default() })
+    }
+
+    fn anteroom(&self, store: &str) -> Result<Service, Failed> {
+        Service::start(&self.binary, self.cores, store, self.files.path())
+    }
+
+    /// The others that answer the same question, or nearly so; how it is told who is missing.
+    fn others(&self, question: &[u8], rounds: &Rounds) -> Result<(Vec<Peer>, Vec<String>), Failed> {
+        let yes = |peer| Peer::yes(peer, question.to_vec(), self.cores, self.files.path());
+        let mut peers = vec![yes("no-op")?, yes("floor")?];
+        let mut notes = Vec::new();
+        match &rounds.limitador {
+            Some(path) => peers.push(Peer::limitador(path, self.cores, self.files.path())?),
+            None => notes.push("limitador: not measured (--limitador PATH names its server)".to_owned()),
+        }
+        Ok((peers, notes))
+    }
+
+    /// Measures the peers, of which the first `ours` are set against the others.
+    fn measure(
+        mut self,
+        scenario: &'static str,
+        what: String,
+        (mut peers, notes): (Vec<Peer>, Vec<String>),
+        ours: usize,
+        rounds: &Rounds,
+    ) -> Result<Report, Failed> {
+        let rows = bench::run(&mut peers, rounds, &mut self.tally)?;
+        let resident =
+            |row: &Row| Some(Fact::new(format!("memory of {}", row.name), row.resident? as f64, "bytes"));
+        let facts = rows.iter().filter_map(resident).collect();
+        let ratios = Ratio::all(&rows, ours);
+        let parameters = json!({
+            "seconds": rounds.seconds, "rounds": rounds.rounds,
+            "connections": rounds.connections, "streams": rounds.streams,
+        });
+        Ok(Report { ratios, facts, notes, ..self.report(scenario, what, parameters, rows) })
+    }
+
+    fn report(self, scenario: &'static str, what: String, parameters: Value, rows: Vec<Row>) -> Report {
+        Report {
+            scenario,
+            what,
+            version: env!("CARGO_PKG_VERSION"),
+            machine: Machine::this(self.cores),
+            parameters,
+            rows,
+            ratios: Vec::new(),
+            facts: Vec::new(),
+            notes: Vec::new(),
+            answers: self.tally,
+        }
+    }
+
+    /// A Redis for the rooms.
+    fn redis() -> Result<Server, Failed> {
+        // Else it would come to light as a panic.
+        std::process::Command::new("redis-server")
+            .arg("--version")
+            .stdout(std::process::Stdio::null())
+            .status()
+            .map_err(|error| Failed(format!("redis-server cannot be started: {error}; is it installed?")))?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Failed(error.to_string()))?;
+        Ok(runtime.block_on(Server::start()))
+    }
+}
+
+fn binary(with: &With) -> Result<Binary, Failed> {
+    if with.anteroom.as_ref().is_some_and(|path| path.as_os_str() == "built-in") {
+        return Ok(Binary::BuiltIn);
+    }
+    let own = std::env::current_exe().map_err(|error| Failed(error.to_string()))?;
+    let path: PathBuf = with.anteroom.clone().unwrap_or_else(|| own.with_file_name("anteroom"));
+    if path.is_file() {
+        Ok(Binary::At(path))
+    } else {
+        let path = path.display();
+        Err(Failed(format!(
+            "there is no program at {path}: build anteroom with the same profile, or use --anteroom"
+        )))
+    }
+}
+
+/// The question of a visitor with a valid pass, to a service that has just given it.
+fn question_with_pass(service: &Service) -> Result<Vec<u8>, Failed> {
+    let newcomer = Question { limits: &SHOP, accept: Accept::Html, token: None };
+    let verdict = Verdict::of(&service.check(&newcomer)?).map_err(Failed)?;
+    let Verdict::Ok(ok) = verdict else {
+        return Err(Failed(
+            "the first visitor of an empty room has to wait; they should be let in".to_owned(),
+        ));
+    };
+    let pass = admitted(&ok, "shop").map_err(Failed)?;
+    Ok(Question { token: Some((PASS, pass)), ..newcomer }.framed())
+}
+
+/// The resident memory of a service.
+fn memory(service: &Service) -> Result<f64, Failed> {
+    let bytes = resident(service.process.pid());
+    bytes
+        .map(|bytes| bytes as f64)
+        .ok_or_else(|| Failed("this system does not tell a process' memory".to_owned()))
+}
