@@ -4,15 +4,16 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
+use crate::Failed;
 use crate::cli::{Rate, Rounds};
 use crate::drive::{Ask, Outcome, Script, Span, drive, histogram};
 use crate::figures::{Latencies, Spread};
 use crate::h2::Answer;
 use crate::peers::{Judge, Peer};
+use crate::process::{self, Time};
 use crate::progress::progress;
-use crate::report::{Closed, Open, Row, Tally};
+use crate::report::{Busy, Closed, Open, Row, Tally};
 use crate::schedule::{SECOND, Schedule};
-use crate::{Failed, process};
 
 /// How long a peer is asked before a round counts.
 const WARM_UP: Duration = Duration::from_millis(300);
@@ -93,28 +94,35 @@ fn open(
 
 /// CPU time used while asking, in seconds, and how long that lasted.
 pub(crate) struct Used {
-    pub(crate) service: Option<f64>,
-    pub(crate) store: Option<f64>,
-    pub(crate) load: Option<f64>,
-    pub(crate) lasted: f64,
+    service: Option<f64>,
+    /// The service could have run, and somebody else did.
+    waited: Option<f64>,
+    store: Option<f64>,
+    load: Option<f64>,
+    lasted: f64,
 }
 
 impl Used {
     /// What these processes use while `during` runs.
     pub(crate) fn during<T>(service: u32, store: Option<u32>, during: impl FnOnce() -> T) -> (T, Self) {
         let pids = [Some(service), store, Some(std::process::id())];
-        let read = || pids.map(|pid| pid.and_then(process::cpu));
+        let read = || pids.map(|pid| pid.and_then(process::time));
         let (before, begun) = (read(), Instant::now());
         let result = during();
         let (after, lasted) = (read(), begun.elapsed().as_secs_f64());
-        let used = |at: usize| Some(after[at]?.saturating_sub(before[at]?).as_secs_f64());
-        (result, Self { service: used(0), store: used(1), load: used(2), lasted })
+        let used = |at: usize, of: fn(Time) -> Duration| {
+            Some(of(after[at]?).saturating_sub(of(before[at]?)).as_secs_f64())
+        };
+        let cpu = |at| used(at, |time| time.cpu);
+        let waited = used(0, |time| time.waited);
+        (result, Self { service: cpu(0), waited, store: cpu(1), load: cpu(2), lasted })
     }
 
     /// As shares of a core.
-    pub(crate) fn busy(&self) -> crate::report::Busy {
+    pub(crate) fn busy(&self) -> Busy {
         let share = |seconds: Option<f64>| seconds.map(|seconds| seconds / self.lasted);
-        crate::report::Busy { service: share(self.service), load: share(self.load), store: share(self.store) }
+        let Self { service, waited, store, load, .. } = *self;
+        Busy { service: share(service), waited: share(waited), load: share(load), store: share(store) }
     }
 }
 

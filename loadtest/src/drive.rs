@@ -25,7 +25,7 @@ const LONGEST: u64 = 60 * SECOND;
 const REASONS: usize = 3;
 
 /// What is to be asked.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Ask {
     /// Which of the pools it goes to.
     pub(crate) pool: usize,
@@ -316,3 +316,6 @@ impl Run {
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -124,9 +124,7 @@ impl Peer {
 
     /// Asks once, and judges the answer: a peer that answers wrongly is not measured.
     pub(crate) fn try_it(&mut self) -> Result<(), Failed> {
-        let Ask { pool, tag, cookie, body } = &self.ask;
-        let ask = Ask { pool: *pool, tag: *tag, cookie: cookie.clone(), body: body.clone() };
-        let answer = service::once(self.address, self.head.clone(), ask)?;
+        let answer = service::once(self.address, self.head.clone(), self.ask.clone())?;
         (self.judge)(&answer).map_err(|why| Failed(format!("{} answers wrongly: {why}", self.name)))
     }
 }

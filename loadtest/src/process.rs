@@ -111,12 +111,23 @@ impl Drop for Process {
     }
 }
 
-/// The CPU time of a process so far; `None` where the system does not tell (it is Linux that does).
-pub(crate) fn cpu(pid: u32) -> Option<Duration> {
-    let mut sum = Duration::ZERO;
+/// What a process had of its cores so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Time {
+    /// It ran.
+    pub(crate) cpu: Duration,
+    /// It could have run, and somebody else did.
+    pub(crate) waited: Duration,
+}
+
+/// `None` where the system does not tell (it is Linux that does).
+pub(crate) fn time(pid: u32) -> Option<Time> {
+    let mut sum = Time::default();
     for task in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
         let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
-        sum += Duration::from_nanos(text.split_whitespace().next()?.parse().ok()?);
+        let mut nanos = text.split_whitespace().map(|nanos| nanos.parse().map(Duration::from_nanos).ok());
+        sum.cpu += nanos.next()??;
+        sum.waited += nanos.next()??;
     }
     Some(sum)
 }

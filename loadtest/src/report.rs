@@ -118,6 +118,8 @@ pub(crate) struct Open {
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct Busy {
     pub(crate) service: Option<f64>,
+    /// The service could have run, and others on the machine did.
+    pub(crate) waited: Option<f64>,
     pub(crate) load: Option<f64>,
     pub(crate) store: Option<f64>,
 }

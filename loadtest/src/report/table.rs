@@ -73,6 +73,9 @@ fn closed(rows: &[Row], out: &mut impl Write) -> io::Result<()> {
         if row.spread(|round| round.busy.load).is_some_and(|load| load.median > 0.95) {
             writeln!(out, "{:<16} the load's core was full: {} can do more than this", "", row.name)?;
         }
+        if let Some(waited) = row.spread(|round| round.busy.waited).filter(|waited| waited.median > 0.05) {
+            writeln!(out, "{:<16} others had its core for {:.0} % of the time", "", waited.median * 100.0)?;
+        }
     }
     writeln!(out)
 }

@@ -69,7 +69,8 @@ fn snapshots(line: u64) -> Result<Vec<Fact>, Failed> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failed(error.to_string()))?;
     let limits = Policy::parse(LINE).map_err(|mistakes| Failed(format!("{mistakes:?}")))?;
-    let room = RoomName::parse("line").map_err(|error| Failed(error.to_string()))?;
+    let room =
+        RoomName::parse("line").ok_or_else(|| Failed("`line` should be the name of a room".to_owned()))?;
     let call = Call { policy: Some(Arc::new(limits)), ..Call::default() };
     let failed = |error: anteroom::store::StoreError| Failed(error.to_string());
     let (mut builds, mut swaps) = (Vec::new(), Vec::new());

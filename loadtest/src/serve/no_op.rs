@@ -39,7 +39,7 @@ pub(super) fn serve() -> Result<(), String> {
         let bound = TcpIncoming::bind(SocketAddr::from(([127, 0, 0, 1], 0))).map_err(|e| e.to_string())?;
         let incoming = bound.with_nodelay(Some(true));
         super::say(incoming.local_addr().map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
-        let server = tonic::transport::Server::builder().max_concurrent_streams(Some(STREAMS));
+        let mut server = tonic::transport::Server::builder().max_concurrent_streams(Some(STREAMS));
         let served = server.add_service(AuthorizationServer::new(NoOp)).serve_with_incoming(incoming);
         served.await.map_err(|error| error.to_string())
     })
