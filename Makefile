@@ -1,6 +1,6 @@
 # Anteroom: what a developer or CI runs. `make help` lists the targets.
 #
-# A fresh machine needs Rust, Python 3 and make. What else is missing goes into .tools/ (Envoy) or, for the browser
+# A fresh machine needs Rust, Python 3 and make. What else is missing goes into .tools/ (Envoy, k6) or, for the browser
 # test, Redis, nginx and Caddy, is installed from the system's packages.
 
 SHELL := /bin/bash

@@ -39,6 +39,12 @@ export const options = {
   noCookiesReset: true,
 };
 
+// A room is known from the first request to it on.
+export function setup() {
+  const answer = http.get(`${AT}/shop`, { headers: { accept: 'application/json' } });
+  if (![200, 429].includes(answer.status)) throw new Error(`${AT}/shop answers ${answer.status}; is the demo running?`);
+}
+
 // This VU's visitors, the one who asked longest ago first.
 const visitors = [];
 

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -132,6 +133,16 @@ pub(crate) enum Rate {
     Off,
     Half,
     Of(f64),
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::Half => f.write_str("half"),
+            Self::Of(rate) => write!(f, "{rate}"),
+        }
+    }
 }
 
 impl FromStr for Rate {

@@ -3,6 +3,7 @@
 pub(crate) mod svg;
 mod table;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use hdrhistogram::Histogram;
@@ -22,7 +23,8 @@ pub(crate) struct Report {
     pub(crate) scenario: &'static str,
     /// What was asked, in a sentence.
     pub(crate) what: String,
-    pub(crate) version: &'static str,
+    /// Of the programs that were measured.
+    pub(crate) versions: BTreeMap<&'static str, String>,
     pub(crate) machine: Machine,
     pub(crate) parameters: serde_json::Value,
     pub(crate) rows: Vec<Row>,

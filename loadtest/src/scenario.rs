@@ -7,7 +7,9 @@ mod mixed;
 mod pass;
 mod poll;
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{self, Stdio};
 
 use serde_json::{Value, json};
 
@@ -42,6 +44,7 @@ struct Stage {
     binary: Binary,
     files: tempfile::TempDir,
     tally: Tally,
+    versions: BTreeMap<&'static str, String>,
 }
 
 /// Runs a scenario and gives its report; whether all answers were right.
@@ -76,7 +79,12 @@ impl Stage {
             cores::pin(cores.load).map_err(|error| Failed(format!("core {}: {error}", cores.load)))?;
         }
         let files = tempfile::tempdir().map_err(|error| Failed(format!("a directory for logs: {error}")))?;
-        Ok(Self { cores, binary, files, tally: Tally::default() })
+        let anteroom = match &binary {
+            Binary::At(path) => version(path)?,
+            Binary::BuiltIn => format!("{}, built into the harness", env!("CARGO_PKG_VERSION")),
+        };
+        let versions = BTreeMap::from([("anteroom", anteroom)]);
+        Ok(Self { cores, binary, files, tally: Tally::default(), versions })
     }
 
     fn anteroom(&self, store: &str) -> Result<Service, Failed> {
@@ -111,7 +119,7 @@ impl Stage {
         let ratios = Ratio::all(&rows, ours);
         let parameters = json!({
             "seconds": rounds.seconds, "rounds": rounds.rounds,
-            "connections": rounds.connections, "streams": rounds.streams,
+            "connections": rounds.connections, "streams": rounds.streams, "rate": rounds.rate.to_string(),
         });
         Ok(Report { ratios, facts, notes, ..self.report(scenario, what, parameters, rows) })
     }
@@ -120,7 +128,7 @@ impl Stage {
         Report {
             scenario,
             what,
-            version: env!("CARGO_PKG_VERSION"),
+            versions: self.versions,
             machine: Machine::this(self.cores),
             parameters,
             rows,
@@ -132,17 +140,23 @@ impl Stage {
     }
 
     /// A Redis for the rooms.
-    fn redis() -> Result<Server, Failed> {
-        // Else it would come to light as a panic.
-        std::process::Command::new("redis-server")
-            .arg("--version")
-            .stdout(std::process::Stdio::null())
-            .status()
-            .map_err(|error| Failed(format!("redis-server cannot be started: {error}; is it installed?")))?;
+    fn redis(&mut self) -> Result<Server, Failed> {
+        // First, so that a missing program comes to light as what it is.
+        self.versions.insert("redis", version(Path::new("redis-server"))?);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Failed(error.to_string()))?;
         Ok(runtime.block_on(Server::start()))
     }
+}
+
+/// What a program says of its version: the first word with a digit in it.
+fn version(program: &Path) -> Result<String, Failed> {
+    let done = process::Command::new(program).arg("--version").stdin(Stdio::null()).output();
+    let said =
+        done.map_err(|error| Failed(format!("{} --version: {error}; is it installed?", program.display())))?;
+    let said = String::from_utf8_lossy(&said.stdout);
+    let word = said.split_whitespace().find(|word| word.contains(|c: char| c.is_ascii_digit()));
+    Ok(word.unwrap_or("not known").trim_start_matches("v=").to_owned())
 }
 
 fn binary(with: &With) -> Result<Binary, Failed> {

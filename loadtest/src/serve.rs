@@ -95,15 +95,16 @@ fn say(address: SocketAddr) -> io::Result<()> {
     out.flush()
 }
 
-/// Answers questions on standard input in the background, until it is closed or the process ends.
+/// Answers questions on standard input in the background. When that is closed, whoever asks has gone: the process ends.
 fn answer_counts() {
     std::thread::spawn(|| {
         for _ in io::stdin().lock().lines().map_while(Result::ok) {
             let mut out = io::stdout().lock();
             let count = allocations::count().map_or_else(|| "unknown".to_owned(), |count| count.to_string());
             if writeln!(out, "{count}").and_then(|()| out.flush()).is_err() {
-                return;
+                break;
             }
         }
+        std::process::exit(0);
     });
 }

@@ -1,5 +1,7 @@
 //! A short run from the outside: the file it writes, its pictures, and its exit code where an answer is wrong.
 
+#![allow(clippy::unwrap_used)] // What fails here fails a test.
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;

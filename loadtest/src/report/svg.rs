@@ -215,7 +215,7 @@ mod tests {
         Report {
             scenario: "pass",
             what: String::new(),
-            version: "0",
+            versions: std::collections::BTreeMap::new(),
             machine: Machine::this(None),
             parameters: json!({}),
             rows: vec![row],

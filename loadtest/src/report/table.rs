@@ -9,6 +9,8 @@ use crate::figures::Spread;
 pub(super) fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let machine = &report.machine;
     writeln!(out, "{}: {}\n{}, {} cores", report.scenario, report.what, machine.processor, machine.cores)?;
+    let versions: Vec<String> = report.versions.iter().map(|(name, told)| format!("{name} {told}")).collect();
+    writeln!(out, "{}", versions.join(", "))?;
     match (machine.service_core, machine.load_core) {
         (Some(service), Some(load)) if service != load => {
             writeln!(out, "the service on core {service}, the load on core {load}\n")?;
@@ -26,8 +28,15 @@ pub(super) fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "{of} : {to} in {what} = {median:.2} (by round {low:.2} … {high:.2})")?;
     }
     for Fact { name, value, unit } in &report.facts {
-        let digits = if value.abs() < 100.0 { 2 } else { 0 };
-        writeln!(out, "{name:<64} {value:>12.digits$} {unit}")?;
+        // Bytes are for machines.
+        let (value, unit) =
+            if *unit == "bytes" { (*value / f64::from(1 << 20), "MiB") } else { (*value, *unit) };
+        let told = if value.fract() == 0.0 || value.abs() >= 1_000.0 {
+            grouped(value)
+        } else {
+            format!("{value:.2}")
+        };
+        writeln!(out, "{name:<64} {told:>12} {unit}")?;
     }
     for note in &report.notes {
         writeln!(out, "{note}")?;

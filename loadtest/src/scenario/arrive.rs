@@ -9,8 +9,8 @@ use crate::peers::{Judge, Peer};
 use crate::question::{Accept, Question, Told, Verdict, is_waiting};
 use crate::report::{Fact, Report};
 
-pub(super) fn run(stage: Stage, rounds: &Rounds, accept: Accept) -> Result<Report, Failed> {
-    let redis = Stage::redis()?;
+pub(super) fn run(mut stage: Stage, rounds: &Rounds, accept: Accept) -> Result<Report, Failed> {
+    let redis = stage.redis()?;
     let embedded = stage.anteroom("memory")?;
     let shared = stage.anteroom(&redis.url())?;
     let question = Question { limits: &LINE, accept, token: None }.framed();

@@ -30,7 +30,7 @@ const BATCH: usize = 100_000;
 const SETTLE: Duration = Duration::from_secs(3);
 
 pub(super) fn run(mut stage: Stage, visitors: u64, line: u64) -> Result<Report, Failed> {
-    let redis = Stage::redis()?;
+    let redis = stage.redis()?;
     let used = || redis.info("memory").get("used_memory").and_then(|bytes| bytes.parse::<f64>().ok());
     let mut facts = Vec::new();
     for (name, store) in [("embedded store", "memory".to_owned()), ("Redis", redis.url())] {

@@ -41,7 +41,7 @@ pub(super) fn run(mut stage: Stage, scale: f64, seconds: f64, store: Store) -> R
     if !(0.001..=100.0).contains(&scale) {
         return Err(Failed(format!("--scale {scale}: write 0.001 to 100")));
     }
-    let redis = if store == Store::Redis { Some(Stage::redis()?) } else { None };
+    let redis = if store == Store::Redis { Some(stage.redis()?) } else { None };
     let service =
         stage.anteroom(&redis.as_ref().map_or("memory".to_owned(), crate::redis::server::Server::url))?;
     let rate = format!("{:.0}/m", ADMISSIONS * scale * 60.0);
