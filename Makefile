@@ -79,7 +79,7 @@ bench-memory: rust redis ## memory with 1,000,000 waiting, and snapshots of a li
 
 # Counting needs a build of its own; what is counted does not depend on how well it is optimised.
 bench-allocations: rust ## allocations for a Check with a valid pass, next to the no-op service
-	$(CARGO) run --profile fast -p loadtest --features count-allocations -- allocations --anteroom built-in $(ARGS)
+	$(CARGO) run --profile fast -p loadtest --features count-allocations -- allocations $(ARGS)
 
 k6: rust $(ENVOY_BIN) $(K6) ## the event through Envoy, by k6, against a demo of its own (SCALE=0.02 STAGE=10s PORT_OFFSET=…)
 	@$(CARGO) build --profile fast --bin anteroom

@@ -1,11 +1,11 @@
-//! Rounds: the peers are asked in turn, A B C A B C, first for their top rates and then for their latencies.
+//! Plan: the peers are asked in turn, A B C A B C, first for their top rates and then for their latencies.
 
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
 use crate::Failed;
-use crate::cli::{Rate, Rounds};
+use crate::cli::{Plan, Rate};
 use crate::drive::{Ask, Outcome, Script, Span, drive, histogram};
 use crate::figures::{Latencies, Spread};
 use crate::h2::Answer;
@@ -21,7 +21,7 @@ const WARM_UP: Duration = Duration::from_millis(300);
 const MANY: usize = 500;
 
 /// Measures the peers; their rows in the same order.
-pub(crate) fn run(peers: &mut [Peer], rounds: &Rounds, tally: &mut Tally) -> Result<Vec<Row>, Failed> {
+pub(crate) fn run(peers: &mut [Peer], rounds: &Plan, tally: &mut Tally) -> Result<Vec<Row>, Failed> {
     let mut rows: Vec<Row> = peers.iter().map(|peer| Row::named(peer.name)).collect();
     for peer in peers.iter_mut() {
         peer.try_it()?;
@@ -56,7 +56,7 @@ fn rate_of(rate: Rate, row: &Row) -> Option<f64> {
     }
 }
 
-fn closed(peer: &mut Peer, rounds: &Rounds, tally: &mut Tally) -> Result<Closed, Failed> {
+fn closed(peer: &mut Peer, rounds: &Plan, tally: &mut Tally) -> Result<Closed, Failed> {
     let span = Span { warm_up: WARM_UP, length: rounds.length(), open: false };
     let (outcome, used) = asked(peer, None, rounds.connections, rounds.streams.into(), span, tally)?;
     let latencies = &outcome.latencies[0];
@@ -70,7 +70,7 @@ fn closed(peer: &mut Peer, rounds: &Rounds, tally: &mut Tally) -> Result<Closed,
 
 fn open(
     peer: &mut Peer,
-    rounds: &Rounds,
+    rounds: &Plan,
     rate: f64,
     all: &mut Histogram<u64>,
     tally: &mut Tally,

@@ -21,11 +21,11 @@ pub(crate) struct Cli {
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Checks with a valid pass
-    Pass(Rounds),
+    Pass(Plan),
     /// Checks of newcomers: a number, a ticket and the whole answer, over the embedded store and over Redis
     Arrive {
         #[command(flatten)]
-        rounds: Rounds,
+        rounds: Plan,
         /// What the newcomers take: json, or html (the waiting page)
         #[arg(long, value_enum, default_value_t = Accept::Json)]
         accept: Accept,
@@ -33,7 +33,7 @@ pub(crate) enum Command {
     /// Polls of one's position in a long line
     Poll {
         #[command(flatten)]
-        rounds: Rounds,
+        rounds: Plan,
         /// How many wait
         #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
         waiting: u64,
@@ -97,11 +97,11 @@ pub(crate) struct With {
 
 /// How the scenarios with peers are measured.
 #[derive(Clone, Debug, clap::Args)]
-pub(crate) struct Rounds {
+pub(crate) struct Plan {
     /// Seconds that each round lasts, behind a warm-up of 0.3 s
     #[arg(long, default_value_t = 2.0, value_parser = seconds)]
     pub(crate) seconds: f64,
-    /// Rounds of each peer, in turn
+    /// Plan of each peer, in turn
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     pub(crate) rounds: u16,
     /// HTTP/2 connections of the load
@@ -121,7 +121,7 @@ pub(crate) struct Rounds {
     pub(crate) with: With,
 }
 
-impl Rounds {
+impl Plan {
     pub(crate) fn length(&self) -> Duration {
         Duration::from_secs_f64(self.seconds)
     }

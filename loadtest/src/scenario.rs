@@ -13,7 +13,7 @@ use std::process::{self, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::cli::{Command, Rounds, With};
+use crate::cli::{Command, Plan, With};
 use crate::cores::{self, Cores};
 use crate::peers::Peer;
 use crate::process::resident;
@@ -49,12 +49,16 @@ struct Stage {
 
 /// Runs a scenario and gives its report; whether all answers were right.
 pub(crate) fn run(command: Command) -> Result<bool, Failed> {
-    let with = match &command {
+    let mut with = match &command {
         Command::Pass(rounds) | Command::Arrive { rounds, .. } | Command::Poll { rounds, .. } => &rounds.with,
         Command::Mixed { with, .. } | Command::Memory { with, .. } | Command::Allocations { with } => with,
         Command::Serve(_) => return Err(Failed("serve is no scenario".to_owned())),
     }
     .clone();
+    if matches!(command, Command::Allocations { .. }) {
+        // The program does not count.
+        with.anteroom = Some("built-in".into());
+    }
     let stage = Stage::new(&with)?;
     let report = match command {
         Command::Pass(rounds) => pass::run(stage, &rounds),
@@ -92,7 +96,7 @@ impl Stage {
     }
 
     /// The others that answer the same question, or nearly so; how it is told who is missing.
-    fn others(&self, question: &[u8], rounds: &Rounds) -> Result<(Vec<Peer>, Vec<String>), Failed> {
+    fn others(&self, question: &[u8], rounds: &Plan) -> Result<(Vec<Peer>, Vec<String>), Failed> {
         let yes = |peer| Peer::yes(peer, question.to_vec(), self.cores, self.files.path());
         let mut peers = vec![yes("no-op")?, yes("floor")?];
         let mut notes = Vec::new();
@@ -110,7 +114,7 @@ impl Stage {
         what: String,
         (mut peers, notes): (Vec<Peer>, Vec<String>),
         ours: usize,
-        rounds: &Rounds,
+        rounds: &Plan,
     ) -> Result<Report, Failed> {
         let rows = bench::run(&mut peers, rounds, &mut self.tally)?;
         let resident =

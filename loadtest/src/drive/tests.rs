@@ -45,7 +45,7 @@ fn server(manner: Manner) -> SocketAddr {
                         // The whole thread: nobody is answered meanwhile.
                         std::thread::sleep(manner.pause);
                     }
-                    let status = manner.wrong.filter(|_| count % 2 == 0).unwrap_or(200);
+                    let status = manner.wrong.filter(|_| count.is_multiple_of(2)).unwrap_or(200);
                     let body = Full::new(Bytes::from_static(b"yes"));
                     std::future::ready(Ok::<_, Infallible>(
                         Response::builder().status(status).body(body).unwrap(),

@@ -77,7 +77,7 @@ impl<'a> Frame<'a> {
         rest.get(skipped..rest.len().checked_sub(padding)?)
     }
 
-    /// The payload as a number of 31 bits, as WINDOW_UPDATE has it; 0 if it is none.
+    /// The payload as a number of 31 bits, as `WINDOW_UPDATE` has it; 0 if it is none.
     pub(crate) fn number(&self) -> u32 {
         self.payload.try_into().map_or(0, u32::from_be_bytes) & MAX_31
     }

@@ -88,12 +88,11 @@ impl Head {
                 continue;
             }
             let (mark, prefix) = if keeps { (0x40, 6) } else { (0x00, 4) };
-            match NAMES.iter().find(|(known, _)| known == name) {
-                Some((_, index)) => integer(&mut self.block, mark, prefix, usize::from(*index)),
-                None => {
-                    integer(&mut self.block, mark, prefix, 0);
-                    text(&mut self.block, name.as_bytes());
-                }
+            if let Some((_, index)) = NAMES.iter().find(|(known, _)| known == name) {
+                integer(&mut self.block, mark, prefix, usize::from(*index));
+            } else {
+                integer(&mut self.block, mark, prefix, 0);
+                text(&mut self.block, name.as_bytes());
             }
             text(&mut self.block, value.as_bytes());
         }
@@ -136,7 +135,7 @@ mod tests {
         for table in [4_096, 0] {
             let mut decoder = loona_hpack::Decoder::new();
             let mut head = Head::grpc("/envoy.service.auth.v3.Authorization/Check");
-            let first = read(&mut decoder, &head.block(b"", table).to_vec());
+            let first = read(&mut decoder, head.block(b"", table));
             assert_eq!(first[2], (":path".into(), "/envoy.service.auth.v3.Authorization/Check".into()));
             assert_eq!(first.len(), 6);
             let cookie = "c".repeat(300);

@@ -7,7 +7,6 @@ use super::{Stage, question_with_pass};
 use crate::peers::Peer;
 use crate::progress::progress;
 use crate::report::{Fact, Report};
-use crate::service::Binary;
 use crate::{Failed, bench};
 
 /// How often each is asked before it counts, and then.
@@ -20,7 +19,6 @@ pub(super) fn run(mut stage: Stage) -> Result<Report, Failed> {
             "this build does not count allocations: build it with --features count-allocations".into(),
         ));
     }
-    stage.binary = Binary::BuiltIn;
     let service = stage.anteroom("memory")?;
     let question = question_with_pass(&service)?;
     let noop = Peer::yes("no-op", question.clone(), stage.cores, stage.files.path())?;

@@ -4,12 +4,12 @@ use std::collections::HashSet;
 
 use super::{LINE, Stage};
 use crate::Failed;
-use crate::cli::Rounds;
+use crate::cli::Plan;
 use crate::peers::{Judge, Peer};
 use crate::question::{Accept, Question, Told, Verdict, is_waiting};
 use crate::report::{Fact, Report};
 
-pub(super) fn run(mut stage: Stage, rounds: &Rounds, accept: Accept) -> Result<Report, Failed> {
+pub(super) fn run(mut stage: Stage, rounds: &Plan, accept: Accept) -> Result<Report, Failed> {
     let redis = stage.redis()?;
     let embedded = stage.anteroom("memory")?;
     let shared = stage.anteroom(&redis.url())?;

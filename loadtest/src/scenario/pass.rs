@@ -2,12 +2,12 @@
 
 use super::{Stage, question_with_pass};
 use crate::Failed;
-use crate::cli::Rounds;
+use crate::cli::Plan;
 use crate::peers::{Judge, Peer, same};
 use crate::question::{Verdict, admitted};
 use crate::report::Report;
 
-pub(super) fn run(stage: Stage, rounds: &Rounds) -> Result<Report, Failed> {
+pub(super) fn run(stage: Stage, rounds: &Plan) -> Result<Report, Failed> {
     let service = stage.anteroom("memory")?;
     let question = question_with_pass(&service)?;
     let (others, notes) = stage.others(&question, rounds)?;

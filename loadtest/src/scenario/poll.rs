@@ -1,7 +1,7 @@
 //! `poll`: what it costs to ask where one stands in a long line.
 
 use super::{LINE, Stage};
-use crate::cli::Rounds;
+use crate::cli::Plan;
 use crate::drive::Ask;
 use crate::h2::Answer;
 use crate::h2::head::Head;
@@ -17,7 +17,7 @@ const POSITION: &str = "/anteroom/v1/rooms/line/position";
 /// The cookie of a ticket for it.
 const TICKET: &str = "anteroom_ticket_line";
 
-pub(super) fn run(mut stage: Stage, rounds: &Rounds, waiting: u64) -> Result<Report, Failed> {
+pub(super) fn run(mut stage: Stage, rounds: &Plan, waiting: u64) -> Result<Report, Failed> {
     progress(&format!("{waiting} visitors take their places"));
     let service = stage.anteroom("memory")?;
     let arriving = Question { limits: &LINE, accept: Accept::Json, token: None };
