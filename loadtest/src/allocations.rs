@@ -11,6 +11,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 static ALLOCATOR: &stats_alloc::StatsAlloc<std::alloc::System> = &stats_alloc::INSTRUMENTED_SYSTEM;
 
 /// Allocations and reallocations since the start; `None` in a build that does not count.
+#[cfg_attr(feature = "count-allocations", allow(clippy::unnecessary_wraps))] // The other build has none.
 pub(crate) fn count() -> Option<usize> {
     #[cfg(feature = "count-allocations")]
     {
