@@ -1,5 +1,6 @@
 //! The operators' listener: is it alive, is it ready, and its metrics.
 
+mod profile;
 mod readiness;
 
 pub use self::readiness::{Condition, Readiness};
@@ -13,6 +14,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 
+use crate::drain::Shutdown;
 use crate::telemetry::metrics::Metrics;
 
 const INDEX: &str = "\
@@ -23,10 +25,19 @@ anteroom: a virtual waiting room for Envoy
 /metrics  metrics for Prometheus, as OpenMetrics text
 ";
 
-/// Everything that operators can ask over HTTP.
-pub fn router(metrics: Arc<Metrics>, readiness: Readiness) -> Router {
+const PROFILE_IN_INDEX: &str = "\
+/debug/profile?seconds=10&format=svg  where the CPU time goes: a flame graph, or format=text
+";
+
+/// Everything that operators can ask over HTTP; CPU profiles only with `profile`, which says when they have to end.
+pub fn router(metrics: Arc<Metrics>, readiness: Readiness, profile: Option<Shutdown>) -> Router {
+    let index = format!("{INDEX}{}", if profile.is_some() { PROFILE_IN_INDEX } else { "" });
+    let profiles = profile.map_or_else(Router::new, |shutdown| {
+        Router::new().route(profile::PATH, get(profile::profile).with_state(shutdown))
+    });
     Router::new()
-        .route("/", get(async || INDEX))
+        .merge(profiles)
+        .route("/", get(async || index))
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz).with_state(readiness))
         .route("/metrics", get(scrape).with_state(metrics))
@@ -84,7 +95,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_there_answers_and_nothing_else_does() {
         let tasks = Tasks::new();
-        let router = router(Arc::new(Metrics::new(1)), Readiness::new(tasks.shutdown()));
+        let router = router(Arc::new(Metrics::new(1)), Readiness::new(tasks.shutdown()), None);
         assert_eq!(ask(&router, "GET", "/livez").await.0, 200);
         let (status, _, index) = ask(&router, "GET", "/").await;
         assert_eq!(status, 200);
@@ -93,7 +104,7 @@ mod tests {
         assert_eq!((status, content_type.as_str()), (200, Metrics::CONTENT_TYPE));
         assert!(text.ends_with("# EOF\n"));
         assert_eq!(ask(&router, "GET", "/metrics/").await.0, 404);
-        assert_eq!(ask(&router, "GET", "/debug").await.0, 404);
+        assert_eq!(ask(&router, "GET", profile::PATH).await.0, 404, "only where it is asked for");
         assert_eq!(ask(&router, "POST", "/livez").await.0, 405);
         assert_eq!(
             ask(&router, "HEAD", "/livez").await,
@@ -101,11 +112,21 @@ mod tests {
         );
     }
 
+    #[tokio::test]
+    async fn profiles_are_taken_only_where_that_is_wanted() {
+        let tasks = Tasks::new();
+        let profile = Some(tasks.shutdown());
+        let router = router(Arc::new(Metrics::new(1)), Readiness::new(tasks.shutdown()), profile);
+        assert!(ask(&router, "GET", "/").await.2.contains(profile::PATH));
+        assert_eq!(ask(&router, "GET", "/debug/profile?seconds=0").await.0, 400);
+        assert_eq!(ask(&router, "POST", profile::PATH).await.0, 405);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn readiness_says_what_is_missing_and_ends_with_the_drain() {
         let mut tasks = Tasks::new();
         let readiness = Readiness::new(tasks.shutdown());
-        let router = router(Arc::new(Metrics::new(1)), readiness.clone());
+        let router = router(Arc::new(Metrics::new(1)), readiness.clone(), None);
         let store = readiness.condition("store", "has not answered yet");
         let listeners = readiness.condition("listeners", "are not all bound yet");
         let (status, _, text) = ask(&router, "GET", "/readyz").await;

@@ -171,7 +171,8 @@ impl Wiring<'_> {
         };
         let shutdown = tasks.shutdown();
         let gate = Arc::new(self.gate());
-        let router = admin::router(self.metrics.clone(), self.readiness.clone());
+        let profile = settings.profile.then(|| shutdown.clone());
+        let router = admin::router(self.metrics.clone(), self.readiness.clone(), profile);
         let meter = self.metrics.listener(ListenerLabel::Admin);
         tasks.spawn("admin", serve_http(admin, router, Limits::default(), meter, shutdown.clone()));
         if let Some(bound) = checks {

@@ -1,11 +1,14 @@
 //! Listeners: addresses, sockets bound once and checked, and serving HTTP on them within limits.
 
 mod accept;
+mod backlog;
 mod http;
 mod progress;
+mod work;
 
-pub use self::http::{CutOff, serve_http};
+pub use self::http::serve_http;
 pub use self::progress::Progress;
+pub use self::work::Arriving;
 
 use std::fmt;
 use std::io;

@@ -35,6 +35,9 @@ PORTS = {
     "ADMIN_PORT": (9102, "Anteroom's admin"),
     "ENVOY_ADMIN_PORT": (9901, "Envoy's admin"),
 }
+# Only Envoy asks there, and they lie where systems take the ports of outgoing connections from: where such a connection
+# holds one, any other does as well.
+ONLY_FOR_ENVOY = ("AUTHZ_PORT", "GRPC_PORT")
 IN_ENVOY_YAML = [name for name in PORTS if name != "ADMIN_PORT"]
 # What each replica of Anteroom listens on, by flag. Those of a second one are any that are free.
 REPLICA = {
@@ -76,7 +79,7 @@ def number(name, default, low, high):
 
 
 def choose_ports():
-    """The ports by variable; fails naming variable and port where one is doubled or taken."""
+    """The ports by variable; fails naming variable and port where one is doubled, or taken and not to be replaced."""
     offset = number("PORT_OFFSET", 0, 0, 10000)
     ports = {name: number(name, default + offset, 1, 65535) for name, (default, _) in PORTS.items()}
     seen = {}
@@ -84,17 +87,28 @@ def choose_ports():
         if port in seen:
             raise Failed(f"{name} and {seen[port]} are both {port}: give each its own port", 2)
         seen[port] = name
-        with socket.socket() as probe:
-            # As the servers do: a port that is merely in TIME_WAIT is free.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError as error:
-                raise Failed(
-                    f"port {port} ({PORTS[name][1]}) is not free: {error.strerror}; "
-                    f"set {name} to another one, or PORT_OFFSET=100 to move all"
-                ) from None
+        taken = why_taken(port)
+        if taken and name in ONLY_FOR_ENVOY and not os.environ.get(name):
+            ports[name] = cluster.free_ports(1, all_taken(ports, []))[0]
+            seen[ports[name]] = name
+        elif taken:
+            raise Failed(
+                f"port {port} ({PORTS[name][1]}) is not free: {taken}; "
+                f"set {name} to another one, or PORT_OFFSET=100 to move all"
+            )
     return ports
+
+
+def why_taken(port):
+    """Why nothing can listen there; empty: it can."""
+    with socket.socket() as probe:
+        # As the servers do: a port that is merely in TIME_WAIT is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            return error.strerror
+    return ""
 
 
 def ports_of_replicas(store, ports):

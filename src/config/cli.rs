@@ -129,6 +129,9 @@ pub struct Flags {
     /// How often a quiet stream sends a sign of life, 1s to 1h
     #[arg(long, env = "ANTEROOM_HEARTBEAT", value_name = "DURATION", default_value = "30s")]
     pub heartbeat: String,
+    /// Whether the admin listener takes CPU profiles at /debug/profile
+    #[arg(long, env = "ANTEROOM_PROFILE", value_name = "BOOL", default_value = "false")]
+    pub profile: String,
     /// How long a shutdown waits for what is in flight, 0s to 10m
     #[arg(long, env = "ANTEROOM_DRAIN", value_name = "DURATION", default_value = "10s")]
     pub drain: String,
@@ -160,7 +163,7 @@ mod tests {
         let command = Cli::command();
         let serve = command.find_subcommand("serve").unwrap();
         let flags: Vec<_> = serve.get_arguments().filter(|arg| arg.get_long() != Some("help")).collect();
-        assert_eq!(flags.len(), 26);
+        assert_eq!(flags.len(), 27);
         for flag in flags {
             let long = flag.get_long().unwrap();
             let twin = format!("ANTEROOM_{}", long.replace('-', "_").to_uppercase());

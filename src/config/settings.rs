@@ -91,6 +91,8 @@ pub struct Settings {
     pub stream_stall: Duration,
     /// How often a quiet stream shows life, 1 s to 1 h.
     pub heartbeat: Duration,
+    /// Whether the admin listener takes CPU profiles.
+    pub profile: bool,
     /// How long a shutdown waits, 0 to 10 min.
     pub drain: Duration,
     /// How log lines look.
@@ -159,11 +161,7 @@ pub(super) fn read(
         routes: Arc::new(reader.routes(flags.rooms.as_deref(), max_rooms)),
         keys: reader.keys(flags.keys.as_deref()),
         page: reader.page(flags.page.as_deref()),
-        cookie_secure: reader.choice(
-            "cookie-secure",
-            &flags.cookie_secure,
-            &[("true", true), ("false", false)],
-        ),
+        cookie_secure: reader.choice("cookie-secure", &flags.cookie_secure, TRUE_OR_FALSE),
         cookie_domain: flags.cookie_domain.as_deref().and_then(|domain| reader.domain(domain)),
         tick: reader.duration("tick", &flags.tick, MILLIS * 50..=SECOND),
         ticket_ttl: reader.duration("ticket-ttl", &flags.ticket_ttl, SECOND * 3_600..=SECOND * 86_400 * 31),
@@ -176,6 +174,7 @@ pub(super) fn read(
         stream_near: reader.duration("stream-near", &flags.stream_near, MILLIS * 100..=SECOND * 60),
         stream_stall: reader.duration("stream-stall", &flags.stream_stall, SECOND..=SECOND * 3600),
         heartbeat: reader.duration("heartbeat", &flags.heartbeat, SECOND..=SECOND * 3600),
+        profile: reader.choice("profile", &flags.profile, TRUE_OR_FALSE),
         drain: reader.duration("drain", &flags.drain, Duration::ZERO..=SECOND * 600),
         log_format: reader.choice(
             "log-format",
@@ -195,6 +194,7 @@ pub(super) fn read(
     Err(mistakes)
 }
 
+const TRUE_OR_FALSE: &[(&str, bool)] = &[("true", true), ("false", false)];
 const MILLIS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 

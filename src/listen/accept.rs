@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -11,6 +11,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
+use super::backlog::Backlog;
+use super::work::Work;
 use super::{Bound, Limits, Socket};
 use crate::telemetry::metrics::{ListenerMetrics, Open};
 
@@ -109,6 +111,8 @@ pub(super) struct Conn {
     undecided: Option<(Pin<Box<Sleep>>, usize)>,
     // While a write waits for the client to read.
     stalled: Option<Pin<Box<Sleep>>>,
+    work: Arc<Work>,
+    backlog: Arc<Backlog>,
     _open: Open,
     _slot: OwnedSemaphorePermit,
 }
@@ -120,9 +124,21 @@ impl Conn {
             write_stall: limits.write_stall,
             undecided: Some((Box::pin(sleep(limits.header_read)), 0)),
             stalled: None,
+            work: Arc::default(),
+            backlog: Arc::default(),
             _open: metrics.connection_opened(),
             _slot: slot,
         }
+    }
+
+    /// What is being done on it.
+    pub(super) fn work(&self) -> Arc<Work> {
+        self.work.clone()
+    }
+
+    /// Its streams that have had no turn yet: while there are many, nothing is read.
+    pub(super) fn backlog(&self) -> Arc<Backlog> {
+        self.backlog.clone()
     }
 
     /// Takes note of what the client said first.
@@ -139,6 +155,7 @@ impl Conn {
 
     /// Passes on how a write went, and fails it once it has waited for too long.
     fn wrote<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        self.work.wrote(written.is_ready());
         if written.is_ready() {
             self.stalled = None;
             return written;
@@ -174,6 +191,7 @@ impl AsyncRead for Conn {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        ready!(self.backlog.poll_room(cx));
         let before = buffer.filled().len();
         let read = on_stream!(self, stream => stream.poll_read(cx, buffer));
         if self.undecided.is_none() {

@@ -1,22 +1,28 @@
 //! Serving HTTP/1 and HTTP/2 (without TLS) on a listener, until it is drained.
 
+use std::convert::Infallible;
 use std::error::Error;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Buf;
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use super::accept::{Acceptor, Conn};
+use super::backlog::Backlog;
 use super::progress::Stream;
+use super::work::{Accounted, Arriving};
 use super::{Bound, Limits};
 use crate::drain::{Phase, Shutdown};
 use crate::telemetry::metrics::ListenerMetrics;
@@ -31,81 +37,106 @@ const MAX_SEND_BUFFER: usize = 64 * 1024;
 /// else is allowed: as many clients of a proxy may hang up within a moment in which this process gets no turn.
 const MIN_RESETS: u32 = 10_000;
 
-/// Time was up before all connections had ended.
-#[derive(Debug, thiserror::Error)]
-#[error("{connections} connections were cut off because they did not end in time")]
-pub struct CutOff {
-    /// How many.
-    pub connections: usize,
+/// How often a connection is looked at while the end waits for it. At the second look with nothing done for the client in
+/// between it is closed: a whole request that was on its way at closing has come in by then.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How a connection ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// The client or HTTP ended it, or it panicked.
+    Ended,
+    /// It was closed with a request on it that had not come in whole, or with nobody there to say goodbye.
+    Unfinished,
 }
 
 /// Serves until the drain is over.
 ///
-/// At closing it stops listening, tells clients to go elsewhere (GOAWAY, `connection: close`) and finishes
-/// what is under way; when time is up the rest is cut off, which is the only error. Streams that never
-/// end by themselves should end at closing. When it returns, or is dropped, it leaves no task behind.
+/// At closing it stops listening, tells clients to go elsewhere (GOAWAY, `connection: close`) and finishes what is under
+/// way: requests that have come in whole, and their answers. Connections without such are closed about a second later,
+/// and when time is up the rest is cut off; how many were is warned of, once. Streams that never end by themselves
+/// should end at closing. When it returns, or is dropped, it leaves no task behind. It cannot fail.
 pub async fn serve_http<S, B>(
     bound: Bound,
     service: S,
     limits: Limits,
     metrics: ListenerMetrics,
     shutdown: Shutdown,
-) -> Result<(), CutOff>
+) -> Result<(), Infallible>
 where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S: Service<Request<Arriving>, Response = Response<B>> + Clone + Send + 'static,
     S::Error: Into<Box<dyn Error + Send + Sync>>,
     S::Future: Send + 'static,
     B: Body + Send + 'static,
     B::Data: Buf + Send,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
+    let address = bound.local_addr().clone();
     let mut acceptor = Acceptor::new(bound, limits, metrics);
     let streams = TaskTracker::new();
     let mut connections = JoinSet::new();
-    let mut closing = Box::pin(shutdown.closing());
+    let mut closing = pin!(shutdown.closing());
     loop {
         tokio::select! {
             biased;
             () = &mut closing => break,
-            Some(ended) = connections.join_next() => note(ended),
+            Some(ended) = connections.join_next() => { ending(ended); }
             conn = acceptor.accept() => {
-                let service = TowerToHyperService::new(service.clone());
+                let service = service.clone();
                 connections.spawn(serve(conn, service, limits, streams.clone(), shutdown.clone()));
             }
         }
     }
     drop(acceptor);
+    let mut unfinished = 0;
     let finished = async {
         while let Some(ended) = connections.join_next().await {
-            note(ended);
+            unfinished += usize::from(ending(ended) == Ending::Unfinished);
         }
     };
-    let in_time = tokio::select! {
+    tokio::select! {
         biased;
-        () = finished => true,
-        () = shutdown.reached(Phase::Over) => false,
-    };
-    let left = connections.len();
+        () = finished => {}
+        () = shutdown.reached(Phase::Over) => {}
+    }
+    let late = connections.len();
     connections.shutdown().await;
     streams.close();
     streams.wait().await;
-    if in_time || left == 0 { Ok(()) } else { Err(CutOff { connections: left }) }
+    if let Some(told) = told(unfinished, late) {
+        tracing::warn!(%address, "{told}");
+    }
+    Ok(())
 }
 
-fn note(ended: Result<(), JoinError>) {
-    if let Err(lost) = ended {
+/// How many connections were cut off, in words; `None` if none was.
+fn told(unfinished: usize, late: usize) -> Option<String> {
+    let (noun, verb) = if unfinished + late == 1 { ("connection", "was") } else { ("connections", "were") };
+    let why = match (unfinished, late) {
+        (0, 0) => return None,
+        (_, 0) => "without a whole request".to_owned(),
+        (0, _) => "not done when time was up".to_owned(),
+        _ => format!("{unfinished} without a whole request, {late} not done when time was up"),
+    };
+    Some(format!("{} {noun} {verb} cut off: {why}", unfinished + late))
+}
+
+fn ending(ended: Result<Ending, JoinError>) -> Ending {
+    ended.unwrap_or_else(|lost| {
         tracing::error!(%lost, "a connection's task panicked");
-    }
+        Ending::Ended
+    })
 }
 
 async fn serve<S, B>(
     conn: Conn,
-    service: TowerToHyperService<S>,
+    service: S,
     limits: Limits,
     streams: TaskTracker,
     shutdown: Shutdown,
-) where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+) -> Ending
+where
+    S: Service<Request<Arriving>, Response = Response<B>> + Clone + Send + 'static,
     S::Error: Into<Box<dyn Error + Send + Sync>>,
     S::Future: Send + 'static,
     B: Body + Send + 'static,
@@ -113,21 +144,39 @@ async fn serve<S, B>(
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let gone = CancellationToken::new();
-    let builder = builder(limits, Streams { tracker: streams, gone: gone.clone() });
+    let builder = builder(limits, Streams { tracker: streams, gone: gone.clone(), backlog: conn.backlog() });
     // Its streams end with the connection, however that ends.
     let _gone = gone.drop_guard();
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(conn), service));
+    let work = conn.work();
+    let service = TowerToHyperService::new(Accounted::new(service, work.clone()));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(conn), service));
     let served = tokio::select! {
         served = connection.as_mut() => served,
         () = shutdown.closing() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            let given_up = async {
+                let mut before = None;
+                loop {
+                    sleep(LOOK).await;
+                    let now = work.done();
+                    if now.is_some() && now == before {
+                        return;
+                    }
+                    before = now;
+                }
+            };
+            tokio::select! {
+                biased;
+                served = connection => served,
+                () = given_up => return Ending::Unfinished,
+            }
         }
     };
     if let Err(error) = served {
         // Clients hang up all the time: nothing an operator could do about.
         tracing::debug!(%error, "connection ended");
     }
+    Ending::Ended
 }
 
 fn builder(limits: Limits, streams: Streams) -> Builder<Streams> {
@@ -157,6 +206,7 @@ fn builder(limits: Limits, streams: Streams) -> Builder<Streams> {
 struct Streams {
     tracker: TaskTracker,
     gone: CancellationToken,
+    backlog: Arc<Backlog>,
 }
 
 impl<F> Executor<F> for Streams
@@ -164,6 +214,24 @@ where
     F: Future<Output: Default + Send> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        self.tracker.spawn(self.gone.clone().run_until_cancelled_owned(Stream::new(stream)));
+        let stream = Stream::new(stream, self.backlog.wait());
+        self.tracker.spawn(self.gone.clone().run_until_cancelled_owned(stream));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::told;
+
+    #[test]
+    fn who_was_cut_off_is_told_in_whole_sentences() {
+        let said = |unfinished, late| told(unfinished, late).unwrap_or_default();
+        assert_eq!(said(0, 0), "");
+        assert_eq!(said(1, 0), "1 connection was cut off: without a whole request");
+        assert_eq!(said(0, 2), "2 connections were cut off: not done when time was up");
+        assert_eq!(
+            said(2, 1),
+            "3 connections were cut off: 2 without a whole request, 1 not done when time was up"
+        );
     }
 }

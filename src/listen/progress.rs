@@ -12,6 +12,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::backlog::Waiting;
+
 /// What a long-lived body and the task that runs its stream share.
 #[derive(Debug)]
 struct Shared {
@@ -48,14 +50,16 @@ impl Progress {
 /// Runs a stream, and ends it when it is stuck.
 pub(super) struct Stream<F> {
     inner: Pin<Box<F>>,
+    /// Until the first turn.
+    waiting: Option<Waiting>,
     shared: Option<Arc<Shared>>,
     /// Runs while the stream is stuck.
     patience: Option<Pin<Box<Sleep>>>,
 }
 
 impl<F: Future> Stream<F> {
-    pub(super) fn new(inner: F) -> Self {
-        Self { inner: Box::pin(inner), shared: None, patience: None }
+    pub(super) fn new(inner: F, waiting: Waiting) -> Self {
+        Self { inner: Box::pin(inner), waiting: Some(waiting), shared: None, patience: None }
     }
 }
 
@@ -63,6 +67,7 @@ impl<F: Future<Output: Default>> Future for Stream<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.waiting = None;
         // Nothing of a neighbour's may be left.
         SERVED.with_borrow_mut(|served| *served = None);
         let polled = self.inner.as_mut().poll(cx);

@@ -1,4 +1,8 @@
-//! Binds, serves, overloads and drains real sockets on the loopback.
+//! Binds, serves and overloads real sockets on the loopback.
+
+// Said again for those who tell tests by it.
+#[cfg(test)]
+mod closing;
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -141,74 +145,6 @@ async fn both_versions_of_http_are_served() {
     assert_eq!(two.get(&url).send().await.unwrap().text().await.unwrap(), "HTTP/2.0");
     // Both clients keep their connections open: the drain must not wait for them.
     serving.end().await.unwrap();
-}
-
-#[tokio::test]
-async fn what_is_under_way_is_finished_and_nobody_new_is_taken() {
-    let (begun, mut has_begun) = mpsc::unbounded_channel();
-    let (go_on, may_go_on) = tokio::sync::watch::channel(false);
-    let slow = async move || {
-        begun.send(()).unwrap();
-        may_go_on.clone().wait_for(|go| *go).await.unwrap();
-        "done"
-    };
-    let (bound, address) = bound().await;
-    let mut tasks = Tasks::new();
-    let shutdown = tasks.shutdown();
-    let router = Router::new().route("/", get(slow));
-    tasks.spawn("http", serve_http(bound, router, Limits::default(), metrics(), tasks.shutdown()));
-    let times = DrainTimes { lead: Duration::ZERO, grace: PATIENCE };
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let stops = Box::pin(stream::once(async {
-        stopped.await.unwrap();
-        "the test"
-    }));
-    let ended = tokio::spawn(tasks.run_until_drained(times, stops));
-
-    let client = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
-    let request = tokio::spawn(client.get(format!("http://{address}/")).send());
-    has_begun.recv().await.unwrap();
-    stop.send(()).unwrap();
-    shutdown.closing().await;
-    timeout(PATIENCE, async {
-        while TcpStream::connect(address).await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await
-    .expect("it still listens");
-    go_on.send(true).unwrap();
-    assert_eq!(request.await.unwrap().unwrap().text().await.unwrap(), "done");
-    timeout(PATIENCE, ended).await.unwrap().unwrap().unwrap();
-}
-
-#[tokio::test]
-async fn whoever_does_not_finish_in_time_is_cut_off() {
-    let (begun, mut has_begun) = mpsc::unbounded_channel();
-    // Dropped with the handler: the channel then tells that nothing of it is left.
-    let (held, mut released) = mpsc::unbounded_channel::<()>();
-    let endless = async move || {
-        let _held = held.clone();
-        begun.send(()).unwrap();
-        std::future::pending::<String>().await
-    };
-    let serving = Serving::start(Router::new().route("/", get(endless)), Limits::default(), metrics()).await;
-    let url = format!("http://{}/", serving.address);
-    let one = reqwest::Client::builder().no_proxy().http1_only().build().unwrap();
-    let two = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
-    let requests = [tokio::spawn(one.get(&url).send()), tokio::spawn(two.get(&url).send())];
-    for _ in &requests {
-        has_begun.recv().await.unwrap();
-    }
-    let error = serving.end().await.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "task http failed: 2 connections were cut off because they did not end in time"
-    );
-    for request in requests {
-        assert!(request.await.unwrap().is_err());
-    }
-    assert_eq!(timeout(PATIENCE, released.recv()).await, Ok(None), "a handler was left behind");
 }
 
 #[tokio::test]

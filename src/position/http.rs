@@ -1,7 +1,7 @@
 //! The client HTTP API under `/anteroom/v1/`.
 
 pub(super) mod body;
-mod cross_origin;
+pub(super) mod cross_origin;
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;

@@ -18,6 +18,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use self::form::Form;
+use super::http::cross_origin::{self, Sender};
 use super::http::never_cached;
 use super::problem::{Problem, problem};
 use crate::room::decision::{Verdict, without_store};
@@ -49,7 +50,7 @@ pub struct TracerDesk {
 
 /// The API's routes: `/anteroom/v1/tracer`, and the same for one room under its name.
 pub fn router(desk: TracerDesk) -> Router {
-    let polls = || get(poll).post(poll).fallback(other_method);
+    let polls = || get(poll).post(poll).options(cross_origin::any_preflight).fallback(other_method);
     Router::new()
         .route(EVERY_ROOM, polls())
         .route("/anteroom/v1/rooms/{room}/tracer", polls())
@@ -66,6 +67,7 @@ type Named = Result<Path<String>, PathRejection>;
 
 async fn poll(desk: State<TracerDesk>, name: Named, request: Request) -> Response {
     let domain = domain(&request);
+    let sender = Sender::of(request.headers());
     let in_path = request.uri().path() != EVERY_ROOM;
     let form = match Form::read(request).await {
         Ok(form) => form,
@@ -76,16 +78,27 @@ async fn poll(desk: State<TracerDesk>, name: Named, request: Request) -> Respons
     };
     // A name that is not even text is still one that was meant.
     let name = in_path.then(|| name.map_or_else(|_| String::new(), |Path(name)| name));
-    let (turn, counted) = match desk.room(name.as_deref(), &form).await {
+    let room = desk.room(name.as_deref(), &form).await;
+    let policy = room.as_ref().ok().and_then(Option::as_ref).and_then(|room| room.policy());
+    // Also by GET, which takes a place here: a foreign page need only show an image of that address.
+    if sender.is_refused(policy.as_deref()) {
+        desk.rooms.metrics().polled(PollAnswer::Error);
+        let mut response = cross_origin::refusal();
+        sender.may_read(&mut response, policy.as_deref());
+        return response;
+    }
+    let (turn, counted) = match room {
         Ok(Some(room)) => desk.turn(&room, &form).await,
         Ok(None) => (Ok(None), PollAnswer::NoRoom),
         Err(problem) => (Err(problem), PollAnswer::Error),
     };
     desk.rooms.metrics().polled(counted);
-    match turn {
+    let mut response = match turn {
         Ok(turn) => Json(Answer::of(turn.as_ref(), &form, &domain)).into_response(),
         Err(problem) => problem.into_response(),
-    }
+    };
+    sender.may_read(&mut response, policy.as_deref());
+    response
 }
 
 impl TracerDesk {

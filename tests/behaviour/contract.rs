@@ -171,6 +171,8 @@ async fn polls(c: &mut Contract) {
             c.send(&api, &call, &[], "").await.is(400);
             c.send(&api, &format!("{call}ip={}", "x".repeat(2_049)), &[], "").await.is(400);
             c.send(&out, &format!("{call}ip=192.0.2.1"), &[], "").await.is(503);
+            let foreign = [("origin", "https://evil.example.com"), ("sec-fetch-site", "cross-site")];
+            c.send(&api, &format!("{call}loginId=eve"), &foreign, "").await.is(403);
         }
         let post = format!("POST {path}{room}");
         c.send(&api, &post, &[form], "ip=192.0.2.1&port=443&host=shop.example.com").await.is(200);

@@ -165,6 +165,47 @@ async fn users_are_their_login_or_address_and_host() {
         let (_, told) = api.send(&format!("GET /anteroom/v1/tracer?{query}"), "", "").await;
         assert_eq!(told["waitCnt"], position, "{query}: {told}");
     }
+    // Numbers too long for a float or an integer of 64 bits keep all their digits.
+    for (login, position) in [(9, 5), (8, 6), (9, 5)] {
+        let body = format!("{{\"host\": \"shop.example\", \"loginId\": 1234567890123456789012{login}}}");
+        let (_, told) = api.send("POST /anteroom/v1/tracer", "application/json", body).await;
+        assert_eq!(told["waitCnt"], position, "{login}: {told}");
+        assert_eq!(told["loginId"], format!("1234567890123456789012{login}"));
+    }
+}
+
+/// Where a poll comes from, as browsers say it.
+async fn polled_from(api: &Api, call: &str, headers: &[(&str, &str)]) -> (u16, Option<String>) {
+    let (method, path) = call.split_once(' ').unwrap();
+    let request = Request::builder().method(method).uri(path);
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    let response = api.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let readable = response.headers().get("access-control-allow-origin");
+    (response.status().as_u16(), readable.map(|origin| origin.to_str().unwrap().to_owned()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_of_other_origins_poll_only_where_the_room_names_them() {
+    const APP: &str = "https://app.example.com";
+    let api = Api::open(&format!("capacity=0 allow_origins={APP}"));
+    let poll = "/anteroom/v1/tracer?host=shop.example&loginId=new";
+    for call in [format!("GET {poll}"), format!("POST {poll}")] {
+        for headers in [
+            &[("sec-fetch-site", "cross-site")][..],
+            &[("sec-fetch-site", "same-site"), ("origin", "https://evil.example.com")],
+        ] {
+            assert_eq!(polled_from(&api, &call, headers).await, (403, None), "{call} {headers:?}");
+        }
+    }
+    api.waits("first", 1, 1).await;
+    let named = [("sec-fetch-site", "cross-site"), ("origin", APP)];
+    assert_eq!(polled_from(&api, &format!("GET {poll}"), &named).await, (200, Some(APP.to_owned())));
+    let own = [("sec-fetch-site", "same-origin")];
+    assert_eq!(polled_from(&api, &format!("GET {poll}"), &own).await, (200, None));
+    let asking = [("origin", APP), ("access-control-request-method", "POST")];
+    for path in ["/anteroom/v1/tracer", "/anteroom/v1/rooms/shop/tracer"] {
+        assert_eq!(polled_from(&api, &format!("OPTIONS {path}"), &asking).await, (204, Some("*".to_owned())));
+    }
 }
 
 #[tokio::test(start_paused = true)]

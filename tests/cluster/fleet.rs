@@ -33,7 +33,7 @@ pub(crate) struct Replica {
     role: &'static str,
     pub(crate) authz: u16,
     pub(crate) http: u16,
-    admin: u16,
+    pub(crate) admin: u16,
     grpc: u16,
     log: PathBuf,
     child: Mutex<Option<Child>>,

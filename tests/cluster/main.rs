@@ -7,6 +7,7 @@
 
 mod absent;
 mod arrivals;
+mod closing;
 mod crowd;
 mod door;
 mod envoy;
@@ -14,6 +15,7 @@ mod figures;
 mod fleet;
 mod ledger;
 mod losses;
+mod profile;
 mod quiet;
 #[path = "../support/redis.rs"]
 mod redis;

@@ -13,6 +13,7 @@ use super::{Desk, Name};
 use crate::cors;
 use crate::position::problem::problem;
 use crate::room::origins::Grant;
+use crate::room::policy::Policy;
 
 /// Answers preflights, and says on every other answer who may read it. What a browser marks as coming from an origin
 /// that is not allowed changes nothing.
@@ -20,29 +21,29 @@ use crate::room::origins::Grant;
 /// Cookies are `SameSite=Lax`, so a foreign site cannot use them; but a neighbour below the same domain could, and any
 /// site could have its visitors take places: both are refused by what browsers say of themselves (`Sec-Fetch-Site`).
 pub(super) async fn guard(desk: State<Desk>, room: Name, mut request: Request, next: Next) -> Response {
-    let Some(origin) = request.headers().get(ORIGIN).cloned() else { return next.run(request).await };
+    let sender = Sender::of(request.headers());
+    if sender.origin.is_none() {
+        return next.run(request).await;
+    }
     let policy = match desk.room_in(room).await {
         Ok(room) => room.policy(),
         // What is wrong is told by the call itself.
         Err(_) => None,
     };
-    let origin = origin.to_str().unwrap_or_default();
-    let grant = policy.as_ref().and_then(|policy| policy.allow_origins.grant(origin));
+    let grant = sender.grant(policy.as_deref());
     if request.method() == Method::OPTIONS && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
         let mut response = StatusCode::NO_CONTENT.into_response();
         add(&mut response, grant.into_iter().flat_map(cors::of_preflight));
         return response;
     }
-    let elsewhere = is_from_elsewhere(request.headers());
-    if elsewhere && grant.is_none() && policy.is_some() && !request.method().is_safe() {
-        let detail = "pages of this origin may not do this; the room's allow_origins would have to name it";
-        return problem(StatusCode::FORBIDDEN, detail);
+    if sender.is_refused(policy.as_deref()) && !request.method().is_safe() {
+        return refusal();
     }
-    if elsewhere && grant == Some(Grant::Anonymous) {
+    if sender.is_elsewhere && grant == Some(Grant::Anonymous) {
         request.headers_mut().remove(COOKIE);
     }
     let mut response = next.run(request).await;
-    add(&mut response, grant.into_iter().flat_map(cors::of_answer));
+    sender.may_read(&mut response, policy.as_deref());
     response
 }
 
@@ -53,11 +54,52 @@ pub(super) async fn public(request: Request, next: Next) -> Response {
     response
 }
 
-/// Whether the browser says that another origin's page has sent this. Old ones, and all of them on plain HTTP, say
-/// nothing; there `SameSite` has to do.
-fn is_from_elsewhere(headers: &HeaderMap) -> bool {
-    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
-    matches!(site, Some(b"cross-site" | b"same-site"))
+/// What a browser says of the page that has sent a request; other clients say nothing.
+pub(in crate::position) struct Sender {
+    /// Its origin, where it is said; empty: not to be read.
+    origin: Option<String>,
+    /// Whether another origin's page has sent this. Old browsers, and all of them on plain HTTP, do not say; there
+    /// `SameSite` has to do.
+    is_elsewhere: bool,
+}
+
+impl Sender {
+    pub(in crate::position) fn of(headers: &HeaderMap) -> Self {
+        let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+        let origin = headers.get(ORIGIN).map(|origin| origin.to_str().unwrap_or_default().to_owned());
+        Self { origin, is_elsewhere: matches!(site, Some(b"cross-site" | b"same-site")) }
+    }
+
+    /// What a room with this policy grants it; no policy: not known yet.
+    fn grant(&self, policy: Option<&Policy>) -> Option<Grant<'_>> {
+        policy?.allow_origins.grant(self.origin.as_deref()?)
+    }
+
+    /// Whether it may change nothing in a room with this policy.
+    pub(in crate::position) fn is_refused(&self, policy: Option<&Policy>) -> bool {
+        self.is_elsewhere && policy.is_some() && self.grant(policy).is_none()
+    }
+
+    /// Says on the answer whether it may be read.
+    pub(in crate::position) fn may_read(&self, response: &mut Response, policy: Option<&Policy>) {
+        if self.origin.is_some() {
+            add(response, self.grant(policy).into_iter().flat_map(cors::of_answer));
+        }
+    }
+}
+
+/// The answer to who is refused.
+pub(in crate::position) fn refusal() -> Response {
+    let detail = "pages of this origin may not do this; the room's allow_origins would have to name it";
+    problem(StatusCode::FORBIDDEN, detail)
+}
+
+/// The answer to preflights where only the request itself names the room: everybody may send it, no cookie counts, and
+/// the room's policy decides then.
+pub(in crate::position) async fn any_preflight() -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    add(&mut response, cors::of_preflight(Grant::Anonymous));
+    response
 }
 
 fn add<'a>(response: &mut Response, headers: impl Iterator<Item = cors::Header<'a>>) {

@@ -2,7 +2,9 @@
 
 use axum::extract::Request;
 use axum::http::StatusCode;
-use serde_json::{Map, Value};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::collections::HashMap;
 
 use crate::position::http::body;
 
@@ -51,15 +53,18 @@ impl Form {
         if !body.trim_ascii_start().starts_with(b"{") {
             return self.take_pairs(body, false);
         }
-        let fields: Map<String, Value> = serde_json::from_slice(body)
-            .map_err(|error| refused(&format!("the body is no JSON object: {error}")))?;
-        for (name, value) in fields {
-            match value {
+        let no_object = |error| refused(&format!("the body is no JSON object: {error}"));
+        let fields: HashMap<String, &RawValue> = serde_json::from_slice(body).map_err(no_object)?;
+        for (name, raw) in fields {
+            // Fields that are not ours may hold anything.
+            if !self.has(&name) {
+                continue;
+            }
+            match serde_json::from_str(raw.get()).map_err(no_object)? {
                 Value::Null => {}
-                Value::String(text) => self.take(&name, text.into(), false)?,
-                Value::Number(number) => self.take(&name, number.into(), false)?,
-                // Fields that are not ours may hold anything.
-                _ if !self.has(&name) => {}
+                // With all its digits: two long numbers must not become one user because both are rounded to the same.
+                Value::Number(_) if name != "port" => self.take(&name, raw.get().into(), false)?,
+                value @ (Value::String(_) | Value::Number(_)) => self.take(&name, value, false)?,
                 _ => return Err(refused(&format!("{name} is a text or a number"))),
             }
         }

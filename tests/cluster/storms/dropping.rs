@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::frames::{Frames, http1};
 use super::listeners::join;
-use super::{Ground, HONEST, KEPT, KEPT_AFTER_RESETS};
+use super::{Ground, HONEST, KEPT};
 use crate::envoy::Envoy;
 use crate::figures::Figures;
 
@@ -61,7 +61,7 @@ async fn come_and_go(test: &str, time: Duration, flags: &[&str]) -> (usize, f64)
     }
     frames.go(&mut left).await;
     let words = frames.words();
-    let kept = ground.is_calm(HONEST, KEPT_AFTER_RESETS).await;
+    let kept = ground.is_calm(HONEST, KEPT).await;
     frames.must_live();
     assert!(frames.words() > words, "those who listen hear more");
     (gone, kept)
