@@ -96,7 +96,7 @@ bench-polling: rust redis $(ENVOY_BIN) ## what streams save against polling, thr
 	$(CARGO) build --profile fast -p anteroom --bin anteroom --example bench_polling
 	ulimit -n $$(ulimit -Hn); $(TARGET)/fast/examples/bench_polling --anteroom $(TARGET)/fast/anteroom $(ARGS)
 
-tools: $(ENVOY_BIN) $(K6) browser redis proxies ## installs what is missing: Envoy and k6 into .tools/; Chromium, Redis, nginx and Caddy from the system's packages
+tools: $(ENVOY_BIN) browser redis proxies ## installs what is missing: Envoy into .tools/; Chromium, Redis, nginx and Caddy from the system's packages
 
 clean: ## removes what was built, installed and logged here
 	$(CARGO) clean

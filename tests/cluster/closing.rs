@@ -1,16 +1,20 @@
 //! SIGTERM while clients have sent halves of requests: they are not waited for, and it is no failure.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
-use http_body_util::StreamBody;
+use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
 use hyper::client::conn::http2::Builder;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tonic::transport::Endpoint;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 
 use crate::fleet::Fleet;
 use crate::redis::{SOON, until};
@@ -18,6 +22,8 @@ use crate::redis::{SOON, until};
 const JOIN: &str = "/anteroom/v1/rooms/shop/join";
 /// It reads a body, for five seconds.
 const LEAVE: &str = "/anteroom/v1/rooms/shop/leave";
+/// Some 90 KB.
+const DOCUMENT: &str = "/anteroom/v1/openapi.json";
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 
 async fn says(port: u16, what: &str) -> TcpStream {
@@ -78,4 +84,59 @@ async fn half_sent_requests_are_not_waited_for_and_are_no_failure() {
     assert!(!log.contains("when time was up"), "nobody was waited for: {log}");
     connections.join_all().await;
     drop((idle, sockets));
+}
+
+/// A client that opens its window late, one that watches gRPC health, and one with HTTP/1: each is dealt with as it
+/// should be, and nobody is waited for till time is up.
+#[tokio::test]
+async fn whole_requests_are_finished_and_watchers_of_health_let_go() {
+    let mut fleet =
+        Fleet::new("watched", "memory", "rooms:\n  shop:\n    capacity: 0\n").with(&["--drain", "30s"]);
+    fleet.add("serve");
+    let service = &fleet.replicas()[0];
+    service.until_ready().await;
+
+    let mut watched = Vec::new();
+    for port in [service.authz, service.grpc] {
+        let channel = Endpoint::from_shared(format!("http://127.0.0.1:{port}")).unwrap().connect().await;
+        let mut health = HealthClient::new(channel.unwrap());
+        let mut states = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+        assert!(states.message().await.unwrap().is_some());
+        watched.push(states);
+    }
+    let socket = TcpStream::connect(("127.0.0.1", service.http)).await.unwrap();
+    let (mut sender, connection) = Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(1_024)
+        .handshake(TokioIo::new(socket))
+        .await
+        .unwrap();
+    let mut connections = JoinSet::new();
+    connections.spawn(async move { drop(connection.await) });
+    let url = format!("http://closing{DOCUMENT}");
+    let answer = sender.send_request(Request::get(url).body(String::new()).unwrap()).await.unwrap();
+    let len: usize = answer.headers()["content-length"].to_str().unwrap().parse().unwrap();
+    assert!(len > 64 * 1024, "more than the window and the buffers before it");
+
+    let http = service.http;
+    let late = async {
+        until("the drain begins", SOON, || async { (service.admin("/readyz").await.0 == 503).then_some(()) })
+            .await;
+        // In the lead a connection still works, and ends with its answer.
+        let told = reqwest::Client::builder().no_proxy().http1_only().build().unwrap();
+        let told = told.get(format!("http://127.0.0.1:{http}{DOCUMENT}")).send().await.unwrap();
+        assert_eq!(told.headers()["connection"], "close");
+        // Long after the closing, the client begins to read.
+        until("nothing new is taken in", SOON, || async {
+            TcpStream::connect(("127.0.0.1", http)).await.is_err().then_some(())
+        })
+        .await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body.len(), len);
+    };
+    tokio::join!(service.terminate(), late);
+    assert!(!service.log().contains("cut off"), "{}", service.log());
+    for mut states in watched {
+        while states.message().await.is_ok_and(|state| state.is_some()) {}
+    }
 }

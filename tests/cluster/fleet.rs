@@ -34,7 +34,7 @@ pub(crate) struct Replica {
     pub(crate) authz: u16,
     pub(crate) http: u16,
     pub(crate) admin: u16,
-    grpc: u16,
+    pub(crate) grpc: u16,
     log: PathBuf,
     child: Mutex<Option<Child>>,
 }
