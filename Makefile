@@ -30,7 +30,7 @@ E2E_THREADS ?= 2
 # Where the demo's rooms live: memory, redis (one server) or cluster (six servers, two Anterooms).
 STORE ?= memory
 
-.PHONY: help run test e2e chaos lint bench bench-arrive bench-poll bench-mixed bench-memory bench-allocations k6 bench-redis bench-streams bench-polling tools browser redis proxies rust clean
+.PHONY: help run test e2e chaos lint bench profile bench-arrive bench-poll bench-mixed bench-memory bench-allocations k6 bench-redis bench-streams bench-polling tools browser redis proxies rust clean
 
 help: ## lists the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -64,6 +64,13 @@ lint: rust proxies $(ENVOY_BIN) ## formatting, clippy without warnings, the prox
 
 bench: rust ## what a Check with a valid pass costs next to other services, in one run (no pass or fail by time; ARGS="--seconds 1")
 	$(LOADTEST) pass $(ARGS)
+
+# What is profiled: pass, arrive or poll.
+SCENARIO ?= pass
+
+profile: rust redis ## where Anteroom's CPU time goes in a scenario: a flame graph, artifacts/profile-pass.svg (SCENARIO=arrive or poll)
+	@mkdir -p artifacts
+	$(LOADTEST) $(SCENARIO) --rounds 1 --seconds 5 --rate off --flame artifacts/profile-$(SCENARIO).svg $(ARGS)
 
 bench-arrive: rust redis ## the same of newcomers: a number, a ticket and the whole answer
 	$(LOADTEST) arrive $(ARGS)

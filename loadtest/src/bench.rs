@@ -1,4 +1,4 @@
-//! Plan: the peers are asked in turn, A B C A B C, first for their top rates and then for their latencies.
+//! Rounds: the peers are asked in turn, A B C A B C, first for their top rates and then for their latencies.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ pub(crate) fn run(peers: &mut [Peer], rounds: &Plan, tally: &mut Tally) -> Resul
     for turn in 1..=rounds.rounds {
         for (peer, row) in peers.iter_mut().zip(&mut rows) {
             progress(&format!("top rate, round {turn} of {}: {}", rounds.rounds, peer.name));
-            row.closed.push(closed(peer, rounds, tally)?);
+            row.closed.push(top_rate(peer, rounds, tally)?);
         }
     }
     let rates: Vec<Option<f64>> = rows.iter().map(|row| rate_of(rounds.rate, row)).collect();
@@ -56,7 +56,8 @@ fn rate_of(rate: Rate, row: &Row) -> Option<f64> {
     }
 }
 
-fn closed(peer: &mut Peer, rounds: &Plan, tally: &mut Tally) -> Result<Closed, Failed> {
+/// Asks as fast as the peer answers.
+pub(crate) fn top_rate(peer: &mut Peer, rounds: &Plan, tally: &mut Tally) -> Result<Closed, Failed> {
     let span = Span { warm_up: WARM_UP, length: rounds.length(), open: false };
     let (outcome, used) = asked(peer, None, rounds.connections, rounds.streams.into(), span, tally)?;
     let latencies = &outcome.latencies[0];

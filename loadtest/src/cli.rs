@@ -101,7 +101,7 @@ pub(crate) struct Plan {
     /// Seconds that each round lasts, behind a warm-up of 0.3 s
     #[arg(long, default_value_t = 2.0, value_parser = seconds)]
     pub(crate) seconds: f64,
-    /// Plan of each peer, in turn
+    /// Rounds of each peer, in turn
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     pub(crate) rounds: u16,
     /// HTTP/2 connections of the load
@@ -117,6 +117,9 @@ pub(crate) struct Plan {
     /// Limitador's server, to be measured as well
     #[arg(long, value_name = "PATH")]
     pub(crate) limitador: Option<PathBuf>,
+    /// Also profile Anteroom at its top rate for another round, and draw the flame graph there
+    #[arg(long, value_name = "FILE")]
+    pub(crate) flame: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) with: With,
 }

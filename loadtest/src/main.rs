@@ -6,6 +6,7 @@ mod cli;
 mod cores;
 mod drive;
 mod figures;
+mod flame;
 mod h2;
 mod peers;
 mod process;

@@ -64,9 +64,9 @@ impl Machine {
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Row {
     pub(crate) name: String,
-    /// Plan that looked for the top rate.
+    /// Rounds that looked for the top rate.
     pub(crate) closed: Vec<Closed>,
-    /// Plan on a fixed schedule.
+    /// Rounds on a fixed schedule.
     pub(crate) open: Vec<Open>,
     /// Of all rounds on a schedule, counted from when a request was due.
     pub(crate) latencies: Option<Latencies>,

@@ -21,7 +21,7 @@ use crate::question::{Accept, Question, Verdict, admitted};
 use crate::redis::server::Server;
 use crate::report::{Fact, Machine, Ratio, Report, Row, Tally};
 use crate::service::{Binary, Service};
-use crate::{Failed, bench};
+use crate::{Failed, bench, flame};
 
 /// The room of those who are inside. Sessions outlast any run, so that the pass is always in the first quarter of its
 /// life, where no store call is made: the way of nearly all requests.
@@ -117,6 +117,9 @@ impl Stage {
         rounds: &Plan,
     ) -> Result<Report, Failed> {
         let rows = bench::run(&mut peers, rounds, &mut self.tally)?;
+        if let Some(picture) = &rounds.flame {
+            flame::draw(&mut peers[ours - 1], rounds, picture, &mut self.tally)?;
+        }
         let resident =
             |row: &Row| Some(Fact::new(format!("memory of {}", row.name), row.resident? as f64, "bytes"));
         let facts = rows.iter().filter_map(resident).collect();

@@ -38,6 +38,8 @@ pub(crate) struct Service {
     pub(crate) authz: SocketAddr,
     /// Where visitors poll.
     pub(crate) http: SocketAddr,
+    /// Where operators ask.
+    pub(crate) admin: SocketAddr,
 }
 
 impl Service {
@@ -68,6 +70,7 @@ impl Service {
         // The load and Redis share a core here: a store call that is late because of it is no outage.
         words
             .extend(["--store-budget", "500ms", "--check-budget", "1s", "--log", "warn"].map(OsString::from));
+        words.extend(["--profile", "true"].map(OsString::from));
         let mut process = Process::serve("anteroom", cores.map(|cores| cores.service), &words, files)?;
         let deadline = Instant::now() + SOON;
         while status(admin, "/readyz") != Some(200) {
@@ -77,7 +80,7 @@ impl Service {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        Ok(Self { process, authz, http })
+        Ok(Self { process, authz, http, admin })
     }
 
     /// Asks about one visitor's request.
