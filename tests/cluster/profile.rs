@@ -14,7 +14,17 @@ async fn a_profile_tells_where_the_time_goes_and_ends_with_the_program() {
     let at = |query: &str| format!("http://127.0.0.1:{}/debug/profile{query}", service.admin);
     let join = format!("http://127.0.0.1:{}/anteroom/v1/rooms/shop/join", service.http);
 
-    let first = tokio::spawn(client.get(at("?seconds=60&format=text")).send());
+    let first = tokio::spawn({
+        let (client, url) = (client.clone(), at("?seconds=60&format=text"));
+        // The one below may have come before it.
+        async move {
+            until("it is this one's turn", SOON, || async {
+                let told = client.get(&url).send().await.unwrap();
+                (told.status() != 409).then_some(told)
+            })
+            .await
+        }
+    });
     // Whoever comes second is refused; until the first has begun, it is the second that takes one.
     until("a profile is being taken", SOON, || async {
         let second = client.get(at("?seconds=1")).send().await.unwrap();
@@ -25,7 +35,7 @@ async fn a_profile_tells_where_the_time_goes_and_ends_with_the_program() {
         assert_eq!(client.post(&join).send().await.unwrap().status(), 201);
     }
     service.terminate().await;
-    let told = first.await.unwrap().unwrap();
+    let told = first.await.unwrap();
     assert_eq!(told.status(), 200);
     let text = told.text().await.unwrap();
     let counted = |line: &str| line.rsplit_once(' ').is_some_and(|(_, count)| count.parse::<u32>().is_ok());
