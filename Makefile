@@ -100,8 +100,8 @@ bench-streams: rust redis ## 100,000 streams at one process: memory, CPU and Red
 	$(TARGET)/release/examples/bench_streams --anteroom $(TARGET)/release/anteroom
 
 bench-polling: rust redis $(ENVOY_BIN) ## what streams save against polling, through Envoy: requests, bytes, CPU; takes 6 minutes (ARGS="--visitors 500 --seconds 30")
-	$(CARGO) build --profile fast -p anteroom --bin anteroom --example bench_polling
-	ulimit -n $$(ulimit -Hn); $(TARGET)/fast/examples/bench_polling --anteroom $(TARGET)/fast/anteroom $(ARGS)
+	$(CARGO) build --release -p anteroom --bin anteroom --example bench_polling
+	ulimit -n $$(ulimit -Hn); $(TARGET)/release/examples/bench_polling --anteroom $(TARGET)/release/anteroom $(ARGS)
 
 tools: $(ENVOY_BIN) browser redis proxies ## installs what is missing: Envoy into .tools/; Chromium, Redis, nginx and Caddy from the system's packages
 
