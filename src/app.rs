@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::Stream;
+use tokio::runtime::{self, Runtime};
 use tonic::server::NamedService;
 use tonic::service::Routes as GrpcRoutes;
 use tonic_health::ServingStatus;
@@ -92,6 +93,12 @@ pub enum AppError {
     /// Tasks that failed.
     #[error(transparent)]
     Drain(#[from] DrainError),
+}
+
+/// What [`run`] runs in: for the store, the ticks and the operator. What visitors ask is served by threads of its own
+/// ([`Workers`]).
+pub fn runtime() -> io::Result<Runtime> {
+    runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
 }
 
 /// Runs until one of `stops` comes in and everything is drained.

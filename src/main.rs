@@ -48,8 +48,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(settings: Settings) -> ExitCode {
-    // For the store, the ticks and the operator; what visitors ask is served by threads of its own (`listen`).
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let runtime = match app::runtime() {
         Ok(runtime) => runtime,
         Err(error) => return complain(&format!("no runtime: {error}"), 1),
     };

@@ -1,7 +1,6 @@
 //! A flame graph of Anteroom while it is asked as fast as it goes: where its CPU time goes.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use crate::cli::Plan;
 use crate::peers::{Peer, Server};
 use crate::progress::progress;
 use crate::report::Tally;
+use crate::service::get;
 
 /// How long the picture may take to be drawn, when the samples are there.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -32,15 +32,9 @@ pub(crate) fn draw(peer: &mut Peer, plan: &Plan, picture: &Path, tally: &mut Tal
 }
 
 fn profile(admin: SocketAddr, seconds: f64) -> Result<Vec<u8>, Failed> {
-    let asked = || {
-        let mut socket = TcpStream::connect(admin)?;
-        socket.set_read_timeout(Some(Duration::from_secs_f64(seconds) + PATIENCE))?;
-        write!(socket, "GET /debug/profile?seconds={seconds:.0} HTTP/1.0\r\n\r\n")?;
-        let mut answer = Vec::new();
-        socket.read_to_end(&mut answer)?;
-        Ok::<_, std::io::Error>(answer)
-    };
-    let answer = asked().map_err(|error| Failed(format!("no profile from {admin}: {error}")))?;
+    let path = format!("/debug/profile?seconds={seconds:.0}");
+    let asked = get(admin, &path, Duration::from_secs_f64(seconds) + PATIENCE);
+    let answer = asked.map_err(|error| Failed(format!("no profile from {admin}: {error}")))?;
     picture_in(&answer).map(<[u8]>::to_vec)
 }
 

@@ -80,8 +80,7 @@ fn serve_anteroom(arguments: Vec<OsString>) -> Result<(), String> {
     let settings = cli
         .settings(std::env::vars_os())
         .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.map_err(|error| error.to_string())?.block_on(async {
+    app::runtime().map_err(|error| error.to_string())?.block_on(async {
         let stops = signals().map_err(|error| error.to_string())?;
         app::run(settings, stops).await.map_err(|error| error.to_string())
     })

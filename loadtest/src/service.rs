@@ -1,7 +1,7 @@
 //! Anteroom as it runs beside Envoy, with listeners of its own.
 
 use std::ffi::OsString;
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -73,7 +73,7 @@ impl Service {
         words.extend(["--profile", "true"].map(OsString::from));
         let mut process = Process::serve("anteroom", cores.map(|cores| cores.service), &words, files)?;
         let deadline = Instant::now() + SOON;
-        while status(admin, "/readyz") != Some(200) {
+        while !get(admin, "/readyz", PATIENCE).is_ok_and(|answer| answer.starts_with(b"HTTP/1.0 200 ")) {
             if !process.runs() || Instant::now() > deadline {
                 let log = process.log();
                 return Err(Failed(format!("anteroom is not ready; the end of its log:\n{log}")));
@@ -89,14 +89,14 @@ impl Service {
     }
 }
 
-/// The status of an answer to a GET, if there is one.
-fn status(address: SocketAddr, path: &str) -> Option<u16> {
-    let mut socket = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
-    socket.set_read_timeout(Some(PATIENCE)).ok()?;
-    write!(socket, "GET {path} HTTP/1.1\r\nhost: loadtest\r\nconnection: close\r\n\r\n").ok()?;
-    let mut head = [0; 12];
-    socket.read_exact(&mut head).ok()?;
-    std::str::from_utf8(head.strip_prefix(b"HTTP/1.1 ")?).ok()?.trim().parse().ok()
+/// The whole answer to a GET, head and body, where no part of it takes longer than `patience`.
+pub(crate) fn get(address: SocketAddr, path: &str, patience: Duration) -> io::Result<Vec<u8>> {
+    let mut socket = TcpStream::connect_timeout(&address, patience)?;
+    socket.set_read_timeout(Some(patience))?;
+    write!(socket, "GET {path} HTTP/1.0\r\n\r\n")?;
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer)?;
+    Ok(answer)
 }
 
 /// Asks one question on a connection of its own.

@@ -64,7 +64,8 @@ impl Answer<'_> {
     }
 }
 
-/// Renders a verdict on a question. `origins` are those whose scripts may read a denial; `page` is called at most once, for a browser that has to wait.
+/// Renders a verdict on a question. `origins` are those whose scripts may read a denial; `page` is called at most once,
+/// for a browser that has to wait.
 pub fn render<'v>(
     verdict: &'v Verdict,
     question: &Question<'_>,

@@ -92,7 +92,9 @@ pub(super) struct Shares {
 
 /// Counts as one connection until it is dropped.
 #[derive(Debug)]
-pub(super) struct Share(#[allow(dead_code)] Arc<()>);
+pub(super) struct Share {
+    _connection: Arc<()>,
+}
 
 impl Shares {
     /// The thread with the fewest connections, among equals in turn. Envoy opens one for each of its own threads, so that
@@ -103,7 +105,7 @@ impl Shares {
         let chosen = in_turn.min_by_key(|at| Arc::strong_count(&self.each[*at].1)).unwrap_or_default();
         self.turn = chosen + 1;
         let (runtime, connections) = &self.each[chosen];
-        (runtime, Share(connections.clone()))
+        (runtime, Share { _connection: connections.clone() })
     }
 }
 

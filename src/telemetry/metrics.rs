@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::counter::{Atomic, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
@@ -75,24 +75,16 @@ impl Metrics {
             families: RoomFamilies::register(registry),
             max_rooms,
             rooms: RwLock::default(),
-            passes_remembered: {
-                let counter = Counter::default();
-                registry.register(
-                    "passes_remembered",
-                    "Passes shown whose signature had been checked before",
-                    counter.clone(),
-                );
-                counter
-            },
-            passes_verified: {
-                let counter = Counter::default();
-                registry.register(
-                    "passes_verified",
-                    "Passes shown whose signature had to be checked",
-                    counter.clone(),
-                );
-                counter
-            },
+            passes_remembered: counter(
+                registry,
+                "passes_remembered",
+                "Passes shown whose signature had been checked before",
+            ),
+            passes_verified: counter(
+                registry,
+                "passes_verified",
+                "Passes shown whose signature had to be checked",
+            ),
             check_seconds: histograms(registry, "check", "Time to answer a Check", "verdict"),
             store_seconds: histograms(registry, "store_call", "Time a store call takes", "op"),
             store_errors: counters(registry, "store_errors", "Store calls that failed", ["op", "kind"]),
@@ -352,7 +344,10 @@ fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
     gauge
 }
 
-fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
+fn counter<A>(registry: &mut Registry, name: &str, help: &str) -> Counter<u64, A>
+where
+    A: Atomic<u64> + Default + fmt::Debug + Send + Sync + 'static,
+{
     let counter = Counter::default();
     registry.register(name, help, counter.clone());
     counter
