@@ -40,7 +40,8 @@ async fn a_profile_tells_where_the_time_goes_and_ends_with_the_program() {
     let text = told.text().await.unwrap();
     let counted = |line: &str| line.rsplit_once(' ').is_some_and(|(_, count)| count.parse::<u32>().is_ok());
     assert!(text.lines().all(counted), "{text}");
-    // Whole stacks, from the thread's start to the handler.
-    let whole = |line: &&str| line.contains("thread_start") && line.contains("anteroom::position::http");
+    // Whole stacks, from the thread's start into our code. Connections are there whenever anything is done for a visitor;
+    // a handler is through so soon that in some runs no sample meets one.
+    let whole = |line: &&str| line.contains("thread_start") && line.contains("anteroom::listen::http");
     assert!(text.lines().find(whole).is_some(), "{text}");
 }
