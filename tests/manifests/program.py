@@ -44,9 +44,14 @@ def flags(role):
 
 def check_config(files, arguments=(), variables=None):
     """What `anteroom check-config` finds in texts by file name: a list of complaints."""
+    return list(checked(tuple(files.items()), tuple(arguments), tuple((variables or {}).items())))
+
+
+@functools.cache
+def checked(files, arguments, variables):
     with tempfile.TemporaryDirectory() as folder:
         paths = []
-        for name, content in files.items():
+        for name, content in files:
             path = Path(folder) / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600)
@@ -54,7 +59,7 @@ def check_config(files, arguments=(), variables=None):
             paths.append(str(path))
         arguments = [argument.replace("FOLDER", folder) for argument in arguments]
         command = [anteroom(), "check-config", *arguments, *paths]
-        status, out = rendered.run(command, env=environment(**(variables or {})))
+        status, out = rendered.run(command, env=environment(**dict(variables)))
         lines = [line.replace(folder + "/", "") for line in out.strip().splitlines()]
         return [line for line in lines if not re.search(r": fine|^\d+ mistakes?$", line)] if status else []
 

@@ -167,7 +167,11 @@ def dashboard(name, content, records):
     if len(ids) != len(set(ids)):
         found.append(f"{name}: two panels have one id")
     for variable in board["templating"]["list"]:
-        asked = re.fullmatch(r"label_values\((.+), ([a-z_]+)\)", variable.get("definition", ""))
+        # Grafana asks the one and shows the other.
+        definition = variable.get("definition", "")
+        asked = re.fullmatch(r"label_values\((.+), ([a-z_]+)\)", definition)
+        if variable["type"] == "query" and variable["query"]["query"] != definition:
+            found.append(f"{name}: variable {variable['name']} is shown as {definition}, which is not what it asks")
         if variable["type"] == "query" and not asked:
             found.append(f"{name}: variable {variable['name']} is no label_values(…)")
         elif asked and asked[2] not in (reader.read(substituted(asked[1])) or set()):

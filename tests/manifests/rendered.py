@@ -1,5 +1,6 @@
 """What is tested: the overlays as kubectl renders them, and the files that they are made of."""
 
+import copy
 import functools
 import os
 import shutil
@@ -49,10 +50,15 @@ def text(folder):
     return done.stdout
 
 
-def documents(overlay):
-    """The documents of an overlay, anew at each call, so that a test may spoil them."""
+@functools.cache
+def parsed(overlay):
     parts = (yaml.safe_load_all(text(folder)) for folder in OVERLAYS[overlay])
     return [document for part in parts for document in part if document]
+
+
+def documents(overlay):
+    """The documents of an overlay, anew at each call, so that a test may spoil them."""
+    return copy.deepcopy(parsed(overlay))
 
 
 @functools.cache
@@ -66,6 +72,7 @@ def secrets_text():
 
 
 def secrets():
+    """The documents of k8s/secrets, made of the examples."""
     return list(yaml.safe_load_all(secrets_text()))
 
 
