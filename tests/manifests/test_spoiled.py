@@ -161,13 +161,14 @@ class Spoiled(unittest.TestCase):
         self.assertEqual("AnteroomOvershoot", alerts[0]["alert"])
         board = rendered.find(documents, "ConfigMap", "anteroom-dashboard")
         for old, new, said in (
-            ("(anteroom_waiting{", "(anteroom_wating{", "anteroom_wating is no metric"),
+            ("by (room) (anteroom_waiting{", "by (room) (anteroom_wating{", "anteroom_wating is no metric"),
+            ('"query": "label_values(anteroom_w', '"query": "label_values(anteroom_W', "which is not what it asks"),
             ("{{verdict}}", "{{verdickt}}", "{{verdickt}} is no label of the result"),
             ("label_values(anteroom_build_info", "label_values(anteroom_build", "anteroom_build is no metric"),
         ):
             spoiled = copy.deepcopy(board)
             self.assertIn(old, spoiled["data"]["anteroom.json"])
-            spoiled["data"]["anteroom.json"] = spoiled["data"]["anteroom.json"].replace(old, new, 1)
+            spoiled["data"]["anteroom.json"] = spoiled["data"]["anteroom.json"].replace(old, new)
             self.assertIn(said, "\n".join(queries.complaints([rule, spoiled])))
 
     def test_a_spoiled_provider_is_refused(self):
