@@ -161,7 +161,8 @@ where
     // Its streams end with the connection, however that ends.
     let _gone = gone.drop_guard();
     let work = conn.work();
-    let service = TowerToHyperService::new(Accounted::new(service, work.clone(), shutdown.clone()));
+    let remote = limits.tell_remote.then(|| conn.remote());
+    let service = TowerToHyperService::new(Accounted::new(service, work.clone(), shutdown.clone(), remote));
     let mut connection = pin!(builder.serve_connection(TokioIo::new(conn), service));
     let served = tokio::select! {
         served = connection.as_mut() => served,

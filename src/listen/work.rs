@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tower::Service;
 
+use super::Remote;
 use crate::drain::{Phase, Shutdown};
 
 /// What the parts of one connection tell about it.
@@ -119,11 +120,13 @@ pub(super) struct Accounted<S> {
     inner: S,
     work: Arc<Work>,
     shutdown: Shutdown,
+    /// What requests are to say about who sent them; `None`: nothing.
+    remote: Option<Remote>,
 }
 
 impl<S> Accounted<S> {
-    pub(super) fn new(inner: S, work: Arc<Work>, shutdown: Shutdown) -> Self {
-        Self { inner, work, shutdown }
+    pub(super) fn new(inner: S, work: Arc<Work>, shutdown: Shutdown, remote: Option<Remote>) -> Self {
+        Self { inner, work, shutdown, remote }
     }
 }
 
@@ -142,10 +145,13 @@ where
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         let open = Open::new(&self.work);
         let shutdown = (request.version() < Version::HTTP_2).then(|| self.shutdown.clone());
-        let request = request.map(|body| {
+        let mut request = request.map(|body| {
             let unfinished = (!body.is_end_stream()).then(|| Unfinished::new(&self.work));
             Arriving { body, unfinished }
         });
+        if let Some(remote) = self.remote {
+            request.extensions_mut().insert(remote);
+        }
         Answering { inner: self.inner.call(request), open: Some(open), shutdown }
     }
 }
