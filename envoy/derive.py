@@ -16,8 +16,9 @@ HEADS = {
     "sidecar": "# Envoy with Anteroom beside it. Made by envoy/derive.py from envoy/envoy.yaml: change that one, or take this\n"
     "# file as yours from here on: your routes, your backend, your limits.\n",
 }
-# DNS answers with every replica, and is asked anew every 5 s (Envoy's default).
+# DNS answers with every replica, and is asked anew every 5 s (Envoy's default). Listeners in containers stand on IPv4.
 DNS = """type: STRICT_DNS
+    dns_lookup_family: V4_PREFERRED
     lb_policy: LEAST_REQUEST"""
 PIPE = "{ pipe: { path: /run/anteroom/authz.sock } }"
 
@@ -45,9 +46,9 @@ def derive(kind):
     text = HEADS[kind] + "\n" + text[text.index("admin:\n") :]
     text = at(text, 8080, "0.0.0.0")
     hosts = {
-        "compose": {"anteroom_authz": "anteroom", "anteroom_http": "anteroom", "anteroom_position": "anteroom", "backend": "backend"},
-        "sidecar": {"anteroom_http": "anteroom-client", "anteroom_position": "anteroom-position", "backend": "backend"},
-    }[kind]
+        "compose": {name: "anteroom" for name in ("anteroom_authz", "anteroom_http", "anteroom_position")},
+        "sidecar": {"anteroom_http": "anteroom-client", "anteroom_position": "anteroom-position"},
+    }[kind] | {"backend": "backend"}
     ports = {"anteroom_authz": 50051, "anteroom_http": 8081, "anteroom_position": 50052, "backend": 8000}
     for cluster, host in hosts.items():
         text = dns(at(text, ports[cluster], host), cluster)

@@ -2,8 +2,8 @@
 
     backend.py PORT [ADDRESS]
 
-Answers on 127.0.0.1, or at that address: /shop and below, /open and below, /healthz, / (what there is). JSON where it is asked for, else HTML.
-/open/spa is web/example/, a single-page app that lets its visitor into /shop by the JavaScript client.
+Answers on 127.0.0.1, or at that address: /shop and below, /open and below, /healthz, / (what there is). JSON where it is
+asked for, else HTML. /open/spa is web/example/, a single-page app that lets its visitor into /shop by the JavaScript client.
 """
 
 import html

@@ -45,7 +45,7 @@ def custom(group, version, kind):
 
 
 def ours(document):
-    """Whether the kind comes from outside of Kubernetes: its group has a domain that is not k8s.io, or is Gateway API."""
+    """Whether the kind comes from outside: its group has a domain that is not k8s.io, or is that of Gateway API."""
     group = document["apiVersion"].rpartition("/")[0]
     return "." in group and (not group.endswith(".k8s.io") or group == "gateway.networking.k8s.io")
 

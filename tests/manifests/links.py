@@ -158,7 +158,7 @@ def pod_rules(documents):
 
 
 def commands(documents):
-    """Arguments and variables are ones that the program knows, listeners stand at the pod's ports, probes ask what is there."""
+    """Arguments and variables are the program's, listeners stand at the pod's ports, probes ask what is there."""
     for name, _, spec in pods(documents):
         for container in (one for one in spec["containers"] if one["image"].partition(":")[0] == "anteroom"):
             where = f"Deployment {name}"
@@ -180,7 +180,8 @@ def commands(documents):
             if not wrong:
                 yield from values(documents, where, given)
             _, paths = program.seen()
-            for probe, right in (("startupProbe", "/livez"), ("readinessProbe", "/readyz"), ("livenessProbe", "/livez")):
+            rights = {"startupProbe": "/livez", "readinessProbe": "/readyz", "livenessProbe": "/livez"}
+            for probe, right in rights.items():
                 path = container[probe]["httpGet"]["path"]
                 if paths.get(path) != 200 or path != right:
                     yield f"{where}: {probe} asks {path}; it should ask {right}"
@@ -188,9 +189,11 @@ def commands(documents):
 
 def values(documents, where, given):
     """What the program itself says of the values, with the files that it would be given."""
-    rooms = next((one["data"].get("rooms.yaml") for one in of_kind(documents, "ConfigMap") if "rooms.yaml" in one["data"]), "")
-    files = {"rooms.yaml": rooms, "keys.yaml": program.KEYS}
-    paths = {flag: f"FOLDER/{value.rpartition('/')[2]}" for flag, value in given.items() if flag in ("--rooms", "--keys")}
+    maps = [one["data"] for one in of_kind(documents, "ConfigMap")]
+    rooms = next((data["rooms.yaml"] for data in maps if "rooms.yaml" in data), "")
+    files = {"rooms.yaml": rooms, "keys.yaml": program.KEYS, "token": "0" * 64 + "\n"}
+    named = ("--rooms", "--keys", "--admin-token-file")
+    paths = {flag: f"FOLDER/{value.rpartition('/')[2]}" for flag, value in given.items() if flag in named}
     arguments = [f"{flag}={value}" for flag, value in (given | paths).items()]
     store = {"ANTEROOM_STORE": "redis-cluster://redis-0.redis:6379"}
     yield from (f"{where}: {line}" for line in program.check_config(files, arguments, store))

@@ -43,7 +43,8 @@ def flags(role):
 
 
 def check_config(files, arguments=(), variables=None):
-    """What `anteroom check-config` finds in texts by file name: a list of complaints."""
+    """What `anteroom check-config` finds: a list of complaints. `files` are texts by name, of which those in YAML are
+    checked themselves; `arguments` may name them as FOLDER/name."""
     return list(checked(tuple(files.items()), tuple(arguments), tuple((variables or {}).items())))
 
 
@@ -56,7 +57,7 @@ def checked(files, arguments, variables):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600)
             path.write_text(content, encoding="utf-8")
-            paths.append(str(path))
+            paths += [str(path)] if name.endswith(".yaml") else []
         arguments = [argument.replace("FOLDER", folder) for argument in arguments]
         command = [anteroom(), "check-config", *arguments, *paths]
         status, out = rendered.run(command, env=environment(**dict(variables)))

@@ -103,11 +103,14 @@ def patched(documents):
             # Aliases in the YAML are one object: what is merged must be one's own.
             value = copy.deepcopy(patch["patch"]["value"])
             if kind == "HTTP_ROUTE":
-                wanted, among = match["routeConfiguration"]["vhost"]["route"]["name"], manager["route_config"]["virtual_hosts"][0]["routes"]
+                wanted = match["routeConfiguration"]["vhost"]["route"]["name"]
+                among = manager["route_config"]["virtual_hosts"][0]["routes"]
             elif kind == "HTTP_FILTER":
-                wanted, among = match["listener"]["filterChain"]["filter"]["subFilter"]["name"], manager["http_filters"]
+                wanted = match["listener"]["filterChain"]["filter"]["subFilter"]["name"]
+                among = manager["http_filters"]
             elif kind == "NETWORK_FILTER":
-                wanted, among = match["listener"]["filterChain"]["filter"]["name"], filters
+                wanted = match["listener"]["filterChain"]["filter"]["name"]
+                among = filters
             else:
                 found.append(f"{name_of(document)}: tests/manifests/proxy.py does not know how to apply to {kind}")
                 continue

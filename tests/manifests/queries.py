@@ -125,7 +125,8 @@ class Reader:
 def templated(text, labels):
     """Labels that a text names in braces and the result does not carry."""
     named = re.findall(r"\$labels\.([a-z_]+)", text) + re.findall(r"\{\{\s*([a-z_]+)\s*\}\}", text)
-    return [f"{{{{{label}}}}} is no label of the result" for label in named if labels is not None and label not in labels]
+    missing = [label for label in named if labels is not None and label not in labels]
+    return [f"{{{{{label}}}}} is no label of the result" for label in missing]
 
 
 def rules(document):

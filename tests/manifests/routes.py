@@ -7,7 +7,7 @@ from rendered import name_of, of_kind
 
 MESH_CONFIG = rendered.K8S / "overlays/istio/mesh-config.yaml"
 # Istio's MeshConfig is no Kubernetes kind and has no schema here: these are its fields that a provider may have.
-PROVIDER_FIELDS = {"service", "port", "timeout", "failOpen", "statusOnError", "clearRouteCache", "includeRequestBodyInCheck"}
+PROVIDER_FIELDS = {"service", "port", "timeout", "failOpen", "statusOnError", "clearRouteCache"}
 IN_CLUSTER = re.compile(r"([a-z0-9-]+)\.anteroom\.svc\.cluster\.local")
 
 
