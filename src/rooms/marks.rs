@@ -147,7 +147,8 @@ mod tests {
     #[test]
     fn the_first_in_line_has_waited_since_the_number_was_given() {
         let mut line = Line::standing();
-        assert_eq!(line.marks.oldest(&line.pass(5)), None);
+        let snapshot = line.pass(5);
+        assert_eq!(line.marks.oldest(&snapshot), None);
         line.come(3);
         let snapshot = line.pass(100);
         let waited = line.marks.oldest(&snapshot).unwrap();
@@ -181,7 +182,8 @@ mod tests {
         line.come(40);
         line.pass(30);
         line.state.control(&Call::default(), Control::Reset, line.now);
-        assert_eq!(line.marks.given(&line.look()), Some((0, 0)));
+        let snapshot = line.look();
+        assert_eq!(line.marks.given(&snapshot), Some((0, 0)));
         line.come(1);
         let snapshot = line.pass(10);
         assert_eq!(line.marks.given(&snapshot), Some((1, 10_000)));

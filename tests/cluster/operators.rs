@@ -2,7 +2,6 @@
 
 use std::io::Write as _;
 use std::process::Stdio;
-use std::time::Duration;
 
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
@@ -63,10 +62,7 @@ async fn what_an_operator_does_at_one_replica_holds_at_the_other() {
     let doors = fleet.doors();
     // Seen by the other one, which nobody told anything.
     let seen = async |what: &str, right: fn(&Value) -> bool| {
-        until(what, SOON, || async {
-            Some(json(other, &token, "show shop").await).filter(|room| right(room))
-        })
-        .await
+        until(what, SOON, || async { Some(json(other, &token, "show shop").await).filter(right) }).await
     };
 
     let listed = json(one, &token, "list").await;
@@ -189,9 +185,5 @@ async fn visitors_listeners_have_no_operators_calls() {
     let url = format!("http://127.0.0.1:{}/rooms/shop/pause", replica.admin);
     assert_eq!(http.post(&url).send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
     assert_eq!(http.post(&url).bearer_auth(TOKEN).send().await.unwrap().status(), StatusCode::OK);
-    tokio::time::timeout(Duration::from_secs(60), async {
-        assert_eq!(json(replica, &token, "show shop").await["paused"], true);
-    })
-    .await
-    .unwrap();
+    assert_eq!(json(replica, &token, "show shop").await["paused"], true);
 }
