@@ -11,25 +11,39 @@ use crate::room::snapshot::Snapshot;
 const GRAIN_MS: Millis = 1_000;
 /// How far back numbers are counted, in milliseconds.
 const WINDOW_MS: Millis = 60_000;
-/// The most marks of a room, of 16 bytes each. Beyond that, every other one that is older than the window goes: an age is
+/// The most marks of a room, of 24 bytes each. Beyond that, every other one that is older than the window goes: an age is
 /// then known to within about a thirtieth of itself.
 const MAX: usize = 128;
+
+/// How long nobody may have looked for a time to count as known, in milliseconds: no tick comes while a process takes the
+/// room for a quiet one, because others' visitors have come since.
+const GAP_MS: Millis = 2 * GRAIN_MS;
 
 /// How long somebody has waited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Waited {
     /// In milliseconds of the store's time.
     pub ms: Millis,
-    /// They came before this process looked: it was so long at least.
+    /// They came while this process did not look: it was so long at least.
     pub at_least: bool,
 }
 
-/// Which numbers were given by when.
+/// Which numbers were given by when. Between two marks nobody came.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    at: Millis,
+    /// The next number to be given then.
+    next: u64,
+    /// Nobody had looked for a while: those before may have come long before.
+    after_gap: bool,
+}
+
+/// The marks of a room.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
     generation: u64,
-    /// A time, and the number that was the next to be given then. Between two of them nobody came.
-    marks: VecDeque<(Millis, u64)>,
+    looked_at: Millis,
+    marks: VecDeque<Mark>,
 }
 
 impl Marks {
@@ -37,20 +51,22 @@ impl Marks {
     pub(super) fn note(&mut self, snapshot: &Snapshot) {
         let Some(line) = snapshot.lines.last() else { return };
         let goes_on = self.generation == line.generation
-            && self.marks.back().is_some_and(|(_, next)| {
+            && self.marks.back().is_some_and(|mark| {
                 // A gap as wide as the one left after a loss says nothing about who came.
-                line.next.checked_sub(*next).is_some_and(|given| given < MARGIN)
+                line.next.checked_sub(mark.next).is_some_and(|given| given < MARGIN)
             });
         if !goes_on {
             self.generation = line.generation;
             self.marks.clear();
         }
+        let after_gap = snapshot.at.saturating_sub(self.looked_at) > GAP_MS;
+        self.looked_at = snapshot.at;
         let is_news = self
             .marks
             .back()
-            .is_none_or(|(at, next)| *next != line.next && snapshot.at.saturating_sub(*at) >= GRAIN_MS);
+            .is_none_or(|mark| mark.next != line.next && snapshot.at.saturating_sub(mark.at) >= GRAIN_MS);
         if is_news {
-            self.marks.push_back((snapshot.at, line.next));
+            self.marks.push_back(Mark { at: snapshot.at, next: line.next, after_gap });
             self.thin(snapshot);
         }
     }
@@ -59,15 +75,18 @@ impl Marks {
         let first = snapshot.first().filter(|first| first.generation == self.generation);
         let wanted = first.map_or(u64::MAX, |first| first.number);
         let before_window = snapshot.at.saturating_sub(WINDOW_MS);
-        while self.marks.get(1).is_some_and(|(at, next)| *next <= wanted && *at <= before_window) {
+        while self.marks.get(1).is_some_and(|mark| mark.next <= wanted && mark.at <= before_window) {
             self.marks.pop_front();
         }
         if self.marks.len() > MAX {
-            let mut index = 0;
-            self.marks.retain(|(at, _)| {
+            let (mut index, mut dropped_gap) = (0, false);
+            self.marks.retain_mut(|mark| {
                 index += 1;
+                mark.after_gap |= std::mem::take(&mut dropped_gap);
                 // The first says from when on anything is known.
-                index % 2 == 1 || *at > before_window
+                let stays = index % 2 == 1 || mark.at > before_window;
+                dropped_gap = !stays && mark.after_gap;
+                stays
             });
         }
     }
@@ -75,14 +94,17 @@ impl Marks {
     /// How long the first in line has waited; `None`: nobody waits.
     pub(super) fn oldest(&self, snapshot: &Snapshot) -> Option<Waited> {
         let first = snapshot.first()?;
-        let (began, next) = *self.marks.front()?;
+        let began = self.marks.front()?;
         let since = |at: Millis| snapshot.at.saturating_sub(at);
-        if first.generation != self.generation || first.number < next {
+        if first.generation != self.generation || first.number < began.next {
             // Of an older line, or given before the first look.
-            return Some(Waited { ms: since(began), at_least: true });
+            return Some(Waited { ms: since(began.at), at_least: true });
         }
-        let mark = self.marks.iter().find(|(_, next)| *next > first.number);
-        Some(Waited { ms: mark.map_or(0, |(at, _)| since(*at)), at_least: false })
+        let mark = self.marks.iter().find(|mark| mark.next > first.number);
+        Some(mark.map_or(Waited { ms: 0, at_least: false }, |mark| Waited {
+            ms: since(mark.at),
+            at_least: mark.after_gap,
+        }))
     }
 
     /// How many numbers were given in the last minute, and in how many milliseconds: less where this process has not
@@ -90,12 +112,15 @@ impl Marks {
     pub(super) fn given(&self, snapshot: &Snapshot) -> Option<(u64, Millis)> {
         let line = snapshot.lines.last().filter(|line| line.generation == self.generation)?;
         let begin = snapshot.at.saturating_sub(WINDOW_MS);
-        let before = self.marks.partition_point(|(at, _)| *at <= begin);
-        let (from, next) = match before.checked_sub(1) {
-            Some(last) => (begin, self.marks.get(last)?.1),
-            None => *self.marks.front()?,
+        let before = self.marks.partition_point(|mark| mark.at <= begin);
+        let (from, mark) = match before.checked_sub(1) {
+            Some(last) => (begin, self.marks.get(last)?),
+            None => (self.marks.front()?.at, self.marks.front()?),
         };
-        Some((line.next.checked_sub(next)?, snapshot.at.saturating_sub(from)))
+        // After a long gap they may have come at any time in it: then that is the time to count by.
+        let gap = self.marks.get(before).filter(|mark| mark.after_gap && before > 0);
+        let from = if gap.is_some() { mark.at } else { from };
+        Some((line.next.checked_sub(mark.next)?, snapshot.at.saturating_sub(from)))
     }
 }
 
@@ -174,6 +199,16 @@ mod tests {
         assert!(!waited.at_least && (1_900_000..=2_002_000).contains(&waited.ms), "{waited:?}");
         let (given, over) = line.marks.given(&snapshot).unwrap();
         assert!(over == 60_000 && (114..=122).contains(&given), "{given} in {over} ms");
+    }
+
+    #[test]
+    fn who_came_while_nobody_looked_has_waited_so_long_at_least() {
+        let mut line = Line::standing();
+        line.come(1);
+        line.now += 40_000;
+        let snapshot = line.pass(3);
+        assert_eq!(line.marks.oldest(&snapshot), Some(Waited { ms: 3_000, at_least: true }));
+        assert_eq!(line.marks.given(&snapshot), Some((1, 43_000)));
     }
 
     #[test]
