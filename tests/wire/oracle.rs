@@ -5,8 +5,9 @@
 
 use std::collections::HashMap;
 
-use anteroom::pb::check::{Asked, Http as Read};
+use anteroom::pb::check::{Asked, Http as Read, Unreadable};
 use anteroom::pb::envoy::config::core::v3::{HeaderMap, Metadata};
+use prost::Message as _;
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Question {
@@ -48,8 +49,20 @@ pub(crate) struct Http {
     pub(crate) header_map: Option<HeaderMap>,
 }
 
+/// Where bytes are not read as prost reads them, or not refused where it does.
+pub(crate) fn difference(bytes: &[u8]) -> Option<String> {
+    match (Asked::read(bytes), Question::decode(bytes)) {
+        (Ok(read), Ok(expected)) if is_same(&read, &expected) => None,
+        // prost does not look at the wire type of a map, and takes as many entries as there are.
+        (Err(Unreadable::WrongType { tag: 3 | 10 } | Unreadable::TooMany), _) | (Err(_), Err(_)) => None,
+        // It counts from the message's beginning how deep something is nested.
+        (Ok(_), Err(error)) if error.to_string().contains("recursion limit") => None,
+        (read, expected) => Some(format!("{read:?} {expected:?}")),
+    }
+}
+
 /// Whether both say the same; metadata without anything in it is as good as none.
-pub(crate) fn is_same(read: &Asked<'_>, expected: &Question) -> bool {
+fn is_same(read: &Asked<'_>, expected: &Question) -> bool {
     let nothing = Attributes::default();
     let expected = expected.attributes.as_ref().unwrap_or(&nothing);
     let http = expected.request.as_ref().and_then(|request| request.http.as_ref());
