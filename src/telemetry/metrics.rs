@@ -127,12 +127,7 @@ impl Metrics {
             ),
             listeners: By::new(|listener: ListenerLabel| connections.of(listener)),
             shards: ShardMetrics::register(registry),
-            operator_calls: counters(
-                registry,
-                "operator_calls",
-                "What operators asked for",
-                ["op", "result"],
-            ),
+            operator_calls: counters(registry, "operator_calls", "Calls of operators", ["op", "result"]),
             registry: root,
         }
     }
