@@ -14,6 +14,7 @@ mod entering;
 mod grpc;
 mod grpc_web;
 mod harness;
+mod operators;
 mod order;
 mod outages;
 mod protocols;
