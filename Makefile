@@ -34,7 +34,7 @@ E2E_THREADS ?= 2
 # Where the demo's rooms live: memory, redis (one server) or cluster (six servers, two Anterooms).
 STORE ?= memory
 
-.PHONY: help run test manifests e2e chaos lint bench profile bench-arrive bench-poll bench-mixed bench-memory bench-allocations k6 fuzz bench-redis bench-streams bench-polling tools browser redis proxies kubectl rust clean
+.PHONY: help run test manifests e2e chaos lint bench profile bench-arrive bench-poll bench-envoy bench-mixed bench-memory bench-scale bench-allocations bench-pictures k6 fuzz bench-redis bench-streams bench-polling tools browser redis proxies kubectl rust clean
 
 help: ## lists the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -66,7 +66,7 @@ chaos: rust redis $(ENVOY_BIN) ## what holds while Redis nodes, networks and rep
 lint: rust proxies $(ENVOY_BIN) ## formatting, clippy without warnings, the proxies' own opinion of their configurations
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
-	@for config in envoy/*.yaml; do $(ENVOY_BIN) --mode validate -c "$$config" --disable-hot-restart --log-level warn; done
+	@for config in envoy/*.yaml loadtest/envoy.yaml; do $(ENVOY_BIN) --mode validate -c "$$config" --disable-hot-restart --log-level warn; done
 	@files=$$(mktemp -d) && trap 'rm -rf "$$files"' EXIT; \
 	nginx -t -q -p $$files -c $(CURDIR)/nginx/nginx.conf -g 'pid nginx.pid; error_log stderr;'; \
 	HOME=$$files XDG_DATA_HOME=$$files XDG_CONFIG_HOME=$$files caddy validate --adapter caddyfile --config caddy/Caddyfile 2>$$files/log >&2 || { cat $$files/log >&2; exit 1; }
@@ -87,15 +87,26 @@ bench-arrive: rust redis ## the same of newcomers: a number, a ticket and the wh
 bench-poll: rust ## the same of a poll in a line of 100,000
 	$(LOADTEST) poll $(ARGS)
 
+bench-envoy: rust $(ENVOY_BIN) ## a request with a valid pass through Envoy, next to the same Envoy with the no-op service
+	$(LOADTEST) envoy $(ARGS)
+
 bench-mixed: rust redis ## 300,000 visitors at 30,000/s who poll, are called and enter, scaled (ARGS="--scale 0.2 --seconds 60")
 	$(LOADTEST) mixed $(ARGS)
 
 bench-memory: rust redis ## memory with 1,000,000 waiting, and snapshots of a line of 10,000,000
 	$(LOADTEST) memory $(ARGS)
 
+bench-scale: rust redis ## a line of 10,000,000 with up to 16 replicas, and 1,000 rooms: CPU, bytes, memory, and what 100 replicas come to
+	$(LOADTEST) scale $(ARGS)
+
 # Counting needs a build of its own; what is counted does not depend on how well it is optimised.
 bench-allocations: rust ## allocations for a Check with a valid pass, next to the no-op service
 	$(CARGO) run --profile fast -p loadtest --features count-allocations -- allocations $(ARGS)
+
+# On a machine with nothing else to do: the figures of docs/performance.md are of the same kind of run.
+bench-pictures: rust $(ENVOY_BIN) ## draws the pictures of README and docs anew, into docs/pictures; takes 2 minutes
+	$(LOADTEST) pass --svg docs/pictures $(ARGS)
+	$(TARGET)/release/loadtest envoy --svg docs/pictures $(ARGS)
 
 k6: rust $(ENVOY_BIN) $(K6) ## the event through Envoy, by k6, against a demo of its own (SCALE=0.02 STAGE=10s PORT_OFFSET=…)
 	@$(CARGO) build --profile fast --bin anteroom

@@ -7,6 +7,7 @@ demo (PORT_OFFSET=…). Exit status: 0 all answers right, 1 something could not 
 """
 
 import argparse
+import math
 import os
 import re
 import signal
@@ -22,6 +23,7 @@ import cluster  # noqa: E402
 import run as demo  # noqa: E402
 
 ADMISSIONS = 1000  # per second, at scale 1
+STAGES = [1000, 5000, 10000, 20000, 30000]  # requests per second, at scale 1, as in event.js
 INDENT = " " * 24
 
 
@@ -39,6 +41,13 @@ def envoy_yaml(scale):
     if count != 1:
         raise demo.Failed(f"{demo.ENVOY_YAML} should state the limits of room shop exactly once: found {count}")
     return text
+
+
+def announce(scale, stage):
+    """What is going to happen: k6 itself is silent until its summary."""
+    rates = ", ".join(f"{math.ceil(rate * scale):,}" for rate in STAGES)
+    print(f"The event × {scale:g}: {rates} requests/s through Envoy, {stage} each; {ADMISSIONS * scale:g} let in per second")
+    print("k6 sums up at the end.", flush=True)
 
 
 def scale_from_environment():
@@ -66,9 +75,11 @@ def run(args):
         demo.ENVOY_YAML = config
         try:
             demo.start_all(parts, args, ports, Path(directory))
+            stage = os.environ.get("STAGE") or "10s"
+            announce(scale, stage)
             command = [args.k6, "run", "--quiet", "--no-usage-report"]
             command += ["-e", f"AT=http://127.0.0.1:{ports['PORT']}", "-e", f"SCALE={scale}"]
-            command += ["-e", f"STAGE={os.environ.get('STAGE') or '10s'}", str(HERE / "event.js")]
+            command += ["-e", f"STAGE={stage}", str(HERE / "event.js")]
             return watch(parts, subprocess.Popen(command))
         finally:
             parts.stop()

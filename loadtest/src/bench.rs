@@ -61,9 +61,11 @@ pub(crate) fn top_rate(peer: &mut Peer, rounds: &Plan, tally: &mut Tally) -> Res
     let span = Span { warm_up: WARM_UP, length: rounds.length(), open: false };
     let (outcome, used) = asked(peer, None, rounds.connections, rounds.streams.into(), span, tally)?;
     let latencies = &outcome.latencies[0];
+    let each = |cpu: Option<f64>| cpu.map(|cpu| cpu * 1e6 / outcome.answers.max(1) as f64);
     Ok(Closed {
         rate: latencies.len() as f64 / rounds.seconds,
-        cpu_micros: used.service.map(|cpu| cpu * 1e6 / outcome.answers.max(1) as f64),
+        cpu_micros: each(used.service),
+        envoy_micros: each(used.envoy),
         busy: used.busy(),
         latencies: Latencies::of(latencies),
     })
@@ -99,14 +101,23 @@ pub(crate) struct Used {
     /// The service could have run, and somebody else did.
     waited: Option<f64>,
     store: Option<f64>,
+    envoy: Option<f64>,
     load: Option<f64>,
     lasted: f64,
 }
 
+/// The processes that are looked at while they are asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Watched {
+    pub(crate) service: u32,
+    pub(crate) store: Option<u32>,
+    pub(crate) envoy: Option<u32>,
+}
+
 impl Used {
     /// What these processes use while `during` runs.
-    pub(crate) fn during<T>(service: u32, store: Option<u32>, during: impl FnOnce() -> T) -> (T, Self) {
-        let pids = [Some(service), store, Some(std::process::id())];
+    pub(crate) fn during<T>(of: Watched, during: impl FnOnce() -> T) -> (T, Self) {
+        let pids = [Some(of.service), of.store, of.envoy, Some(std::process::id())];
         let read = || pids.map(|pid| pid.and_then(process::time));
         let (before, begun) = (read(), Instant::now());
         let result = during();
@@ -116,14 +127,15 @@ impl Used {
         };
         let cpu = |at| used(at, |time| time.cpu);
         let waited = used(0, |time| time.waited);
-        (result, Self { service: cpu(0), waited, store: cpu(1), load: cpu(2), lasted })
+        (result, Self { service: cpu(0), waited, store: cpu(1), envoy: cpu(2), load: cpu(3), lasted })
     }
 
     /// As shares of a core.
     pub(crate) fn busy(&self) -> Busy {
         let share = |seconds: Option<f64>| seconds.map(|seconds| seconds / self.lasted);
-        let Self { service, waited, store, load, .. } = *self;
-        Busy { service: share(service), waited: share(waited), load: share(load), store: share(store) }
+        let Self { service, waited, store, envoy, load, .. } = *self;
+        let [service, waited, load, store, envoy] = [service, waited, load, store, envoy].map(share);
+        Busy { service, waited, load, store, envoy }
     }
 }
 
@@ -136,9 +148,10 @@ fn asked(
     tally: &mut Tally,
 ) -> Result<(Outcome, Used), Failed> {
     let mut pools = [peer.connect(connections, streams)?];
-    let (pid, store) = (peer.server.process().pid(), peer.store);
+    let envoy = peer.envoy.as_ref().map(|envoy| envoy.process.pid());
+    let watched = Watched { service: peer.server.process().pid(), store: peer.store, envoy };
     let mut asking = Asking { ask: &peer.ask, judge: &mut peer.judge, schedule, sent: 0 };
-    let (outcome, used) = Used::during(pid, store, || drive(&mut asking, &mut pools, span));
+    let (outcome, used) = Used::during(watched, || drive(&mut asking, &mut pools, span));
     let outcome = outcome?;
     tally.add(peer.name, &outcome);
     Ok((outcome, used))

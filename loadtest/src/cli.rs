@@ -38,6 +38,14 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
         waiting: u64,
     },
+    /// Requests with a valid pass through a real Envoy, next to the same Envoy that asks the no-op service
+    Envoy {
+        #[command(flatten)]
+        rounds: Plan,
+        /// Envoy's program; `make tools` installs one
+        #[arg(long, value_name = "PATH", env = "ENVOY_BIN")]
+        envoy: Option<PathBuf>,
+    },
     /// An event: 300,000 visitors at 30,000/s, a poll every 5 s each, 1,000 let in per second, all times a factor
     Mixed {
         /// By what the event is scaled
@@ -60,6 +68,13 @@ pub(crate) enum Command {
         /// How long the line of the snapshot is
         #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
         line: u64,
+        #[command(flatten)]
+        with: With,
+    },
+    /// One very long line with several replicas, and very many rooms: what they cost Redis, and what 100 replicas would
+    Scale {
+        #[command(flatten)]
+        size: Size,
         #[command(flatten)]
         with: With,
     },
@@ -93,6 +108,26 @@ pub(crate) struct With {
     /// Also draw there: latency by percentile, requests per second by round
     #[arg(long, value_name = "DIR")]
     pub(crate) svg: Option<PathBuf>,
+}
+
+/// How large `scale` is.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Size {
+    /// How many wait in the one room
+    #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub(crate) line: u64,
+    /// How many replicas look at it at most
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) replicas: u32,
+    /// How many rooms there are then
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) rooms: u32,
+    /// How many wait in each of them
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) each: u64,
+    /// Seconds for which each size is looked at
+    #[arg(long, default_value_t = 10.0, value_parser = seconds)]
+    pub(crate) seconds: f64,
 }
 
 /// How the scenarios with peers are measured.

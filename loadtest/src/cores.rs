@@ -25,15 +25,34 @@ impl Cores {
 }
 
 /// Keeps this thread, and what it starts from now on, on one core.
-#[cfg(target_os = "linux")]
 pub(crate) fn pin(core: usize) -> io::Result<()> {
+    keep(None, core)
+}
+
+/// Moves the first thread of a process to a core: of Redis, the one that does everything.
+pub(crate) fn move_to(pid: u32, core: usize) -> io::Result<()> {
+    keep(Some(pid), core)
+}
+
+#[cfg(target_os = "linux")]
+fn keep(pid: Option<u32>, core: usize) -> io::Result<()> {
     let mut only = rustix::thread::CpuSet::new();
     only.set(core);
-    Ok(rustix::thread::sched_setaffinity(None, &only)?)
+    let pid = match pid {
+        // No id of a process is 0 or beyond an i32.
+        Some(pid) => Some(
+            i32::try_from(pid)
+                .ok()
+                .and_then(rustix::process::Pid::from_raw)
+                .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("{pid} is no process")))?,
+        ),
+        None => None,
+    };
+    Ok(rustix::thread::sched_setaffinity(pid, &only)?)
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn pin(_core: usize) -> io::Result<()> {
+fn keep(_pid: Option<u32>, _core: usize) -> io::Result<()> {
     Err(io::Error::other("threads can be kept on a core only on Linux"))
 }
 

@@ -173,6 +173,7 @@ impl Run {
         // late requests tells.
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
         loop {
+            crate::stop::check()?;
             let now = self.now();
             let due = self.send_due(script, pools, now)?;
             let in_flight: usize = pools.iter().map(Pool::in_flight).sum();

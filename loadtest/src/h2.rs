@@ -41,6 +41,9 @@ pub(crate) enum Broken {
         "the connection to {address} was closed ({why}) while {in_flight} requests waited for their answers"
     )]
     Closed { address: SocketAddr, why: String, in_flight: usize },
+    /// The run is over.
+    #[error(transparent)]
+    Stopped(#[from] crate::stop::Stopped),
     /// What came is not HTTP/2 as it is understood here.
     #[error("the connection to {address}: {why}")]
     Protocol { address: SocketAddr, why: String },

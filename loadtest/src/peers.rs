@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use envoy_types::pb::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
 use envoy_types::pb::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
@@ -13,13 +13,14 @@ use prost::Message as _;
 
 use crate::cores::Cores;
 use crate::drive::{Ask, Pool};
+use crate::envoy::Envoy;
 use crate::h2::head::Head;
 use crate::h2::{Answer, Broken, Connection};
 use crate::process::Process;
 use crate::question::{CHECK, Verdict, framed, message};
 use crate::redis::ports;
 use crate::service::Service;
-use crate::{Failed, service};
+use crate::{Failed, service, stop};
 
 /// Says what is wrong with an answer, if anything.
 pub(crate) type Judge = Box<dyn FnMut(&Answer) -> Result<(), String>>;
@@ -34,6 +35,8 @@ pub(crate) struct Peer {
     pub(crate) judge: Judge,
     /// The process that keeps its rooms, if that is another one.
     pub(crate) store: Option<u32>,
+    /// The Envoy in front of it, if there is one.
+    pub(crate) envoy: Option<Envoy>,
 }
 
 /// The process behind a peer.
@@ -56,7 +59,25 @@ impl Peer {
     pub(crate) fn anteroom(name: &'static str, service: Service, body: Vec<u8>, judge: Judge) -> Self {
         let (address, head) = (service.authz, Head::grpc(CHECK));
         let ask = Ask { body, ..Ask::default() };
-        Self { name, server: Server::Anteroom(service), address, head, ask, judge, store: None }
+        let server = Server::Anteroom(service);
+        Self { name, server, address, head, ask, judge, store: None, envoy: None }
+    }
+
+    /// The same service, asked by an Envoy, which is asked for a page with these headers: 200 if the service says yes.
+    pub(crate) fn behind(
+        self,
+        program: &Path,
+        page: Head,
+        cores: Option<Cores>,
+        files: &Path,
+    ) -> Result<Self, Failed> {
+        let mut envoy = Envoy::start(program, &format!("envoy-{}", self.name), self.address, cores, files)?;
+        until_open(&mut envoy.process, envoy.public, &page)?;
+        let judge = same(|answer| match answer.status {
+            200 if !answer.reset => Ok(()),
+            status => Err(format!("HTTP {status} from Envoy: {:?}", String::from_utf8_lossy(&answer.body))),
+        });
+        Ok(Self { address: envoy.public, head: page, ask: Ask::default(), judge, envoy: Some(envoy), ..self })
     }
 
     /// The no-op service or the floor (`peer`), asked the same.
@@ -75,7 +96,8 @@ impl Peer {
         });
         let ask = Ask { body, ..Ask::default() };
         let head = Head::grpc(CHECK);
-        Ok(Self { name: peer, server: Server::Other(process), address, head, ask, judge, store: None })
+        let server = Server::Other(process);
+        Ok(Self { name: peer, server, address, head, ask, judge, store: None, envoy: None })
     }
 
     /// Limitador, in memory, asked its own question: may this one pass?
@@ -104,16 +126,9 @@ impl Peer {
             let told = RateLimitResponse::decode(message(answer)?).map_err(|error| error.to_string())?;
             if told.overall_code() == Code::Ok { Ok(()) } else { Err(format!("limited: {told:?}")) }
         });
-        for _ in 0..200 {
-            if !process.runs() || Connection::open(address, head.clone()).is_ok() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        if !process.runs() {
-            return Err(Failed(format!("limitador has ended; the end of its log:\n{}", process.log())));
-        }
-        Ok(Self { name: "limitador", server: Server::Other(process), address, head, ask, judge, store: None })
+        until_open(&mut process, address, &head)?;
+        let server = Server::Other(process);
+        Ok(Self { name: "limitador", server, address, head, ask, judge, store: None, envoy: None })
     }
 
     /// So many new connections to it.
@@ -126,6 +141,22 @@ impl Peer {
     pub(crate) fn try_it(&mut self) -> Result<(), Failed> {
         let answer = service::once(self.address, self.head.clone(), self.ask.clone())?;
         (self.judge)(&answer).map_err(|why| Failed(format!("{} answers wrongly: {why}", self.name)))
+    }
+}
+
+/// Waits until a server that does not say when it is ready takes a connection.
+fn until_open(process: &mut Process, address: SocketAddr, head: &Head) -> Result<(), Failed> {
+    let deadline = Instant::now() + service::SOON;
+    loop {
+        let Err(why) = Connection::open(address, head.clone()) else { return Ok(()) };
+        let (name, log) = (process.name().to_owned(), process.log());
+        if !process.runs() {
+            return Err(Failed(format!("{name} has ended; the end of its log:\n{log}")));
+        }
+        if Instant::now() > deadline {
+            return Err(Failed(format!("{name} is not ready ({why}); the end of its log:\n{log}")));
+        }
+        stop::sleep(Duration::from_millis(50))?;
     }
 }
 

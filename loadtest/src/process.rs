@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
@@ -46,6 +47,8 @@ impl Process {
         }
         command.args(peer).stdin(Stdio::piped()).stdout(Stdio::piped());
         command.stderr(File::create(&log).map_err(failed)?);
+        // A Ctrl-C is for the harness alone, which ends its servers in order.
+        command.process_group(0);
         // Only what is stated here: a variable left in the shell must not change what is measured.
         for (variable, _) in std::env::vars_os().filter(|(v, _)| v.to_string_lossy().starts_with("ANTEROOM_"))
         {
@@ -75,6 +78,10 @@ impl Process {
     /// Whether it runs still.
     pub(crate) fn runs(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -14,6 +14,7 @@ use prost::Message as _;
 use serde::Deserialize;
 
 use crate::h2::Answer;
+use crate::h2::head::Head;
 
 /// Where Envoy asks.
 pub(crate) const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
@@ -43,7 +44,22 @@ impl Question<'_> {
         framed(&self.message().encode_to_vec())
     }
 
-    fn message(&self) -> CheckRequest {
+    /// The visitor's request as their client makes it: without what Envoy adds, and without TLS.
+    pub(crate) fn page(&self) -> Head {
+        let (mut pseudo, mut others) = (Vec::new(), Vec::new());
+        for (name, value) in self.headers() {
+            match name {
+                "x-forwarded-for" | "x-forwarded-proto" | "x-request-id" => {}
+                ":scheme" => pseudo.push((name, "http".to_owned())),
+                _ if name.starts_with(':') => pseudo.push((name, value)),
+                _ => others.push((name, value)),
+            }
+        }
+        pseudo.append(&mut others);
+        Head::new(pseudo)
+    }
+
+    fn headers(&self) -> [(&'static str, String); 18] {
         let token = self.token.map(|(name, value)| format!("{name}={value}; ")).unwrap_or_default();
         let cookie = format!(
             "_ga=GA1.1.1740923561.1763640000; _ga_4KQX8T2M7Z=GS2.1.s1763640000$o3$g1$t1763641200; theme=dark; \
@@ -55,7 +71,7 @@ impl Question<'_> {
             }
             Accept::Json => "application/json",
         };
-        let headers = [
+        [
             (":authority", "shop.example.com"),
             (":method", "GET"),
             (":path", "/shop/shoes?colour=red&size=42"),
@@ -63,7 +79,7 @@ impl Question<'_> {
             ("accept", accept),
             ("accept-encoding", "gzip, deflate, br"),
             ("accept-language", "ko-KR,ko;q=0.9,en;q=0.8"),
-            ("cookie", &cookie),
+            ("cookie", cookie.as_str()),
             ("referer", "https://shop.example.com/shop"),
             ("sec-fetch-dest", "document"),
             ("sec-fetch-mode", "navigate"),
@@ -77,11 +93,15 @@ impl Question<'_> {
             ("x-forwarded-for", "203.0.113.7"),
             ("x-forwarded-proto", "https"),
             ("x-request-id", "7f2c6f5e-93a4-4d0b-9c6e-0f2d3c4b5a69"),
-        ];
+        ]
+        .map(|(name, value)| (name, value.to_owned()))
+    }
+
+    fn message(&self) -> CheckRequest {
         let http = HttpRequest {
             id: "1234567890123456789".into(),
             method: "GET".into(),
-            headers: texts(&headers),
+            headers: self.headers().into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
             path: "/shop/shoes?colour=red&size=42".into(),
             host: "shop.example.com".into(),
             scheme: "https".into(),

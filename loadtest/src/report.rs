@@ -1,7 +1,7 @@
 //! What was measured: as a table for people, as JSON for machines, as pictures.
 
 pub(crate) mod svg;
-mod table;
+pub(crate) mod table;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -100,6 +100,8 @@ pub(crate) struct Closed {
     pub(crate) rate: f64,
     /// CPU of the service for each answer.
     pub(crate) cpu_micros: Option<f64>,
+    /// The same of the Envoy in front of it.
+    pub(crate) envoy_micros: Option<f64>,
     pub(crate) busy: Busy,
     pub(crate) latencies: Latencies,
 }
@@ -124,6 +126,7 @@ pub(crate) struct Busy {
     pub(crate) waited: Option<f64>,
     pub(crate) load: Option<f64>,
     pub(crate) store: Option<f64>,
+    pub(crate) envoy: Option<f64>,
 }
 
 /// One row over another, taken round by round.
@@ -161,6 +164,9 @@ impl Ratio {
 /// A single figure.
 #[derive(Debug, Serialize)]
 pub(crate) struct Fact {
+    /// What it and its neighbours are figures of; empty: of the whole run.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(crate) of: String,
     pub(crate) name: String,
     pub(crate) value: f64,
     pub(crate) unit: &'static str,
@@ -168,7 +174,12 @@ pub(crate) struct Fact {
 
 impl Fact {
     pub(crate) fn new(name: impl Into<String>, value: f64, unit: &'static str) -> Self {
-        Self { name: name.into(), value, unit }
+        Self { of: String::new(), name: name.into(), value, unit }
+    }
+
+    /// One of several figures of the same.
+    pub(crate) fn of(self, of: impl Into<String>) -> Self {
+        Self { of: of.into(), ..self }
     }
 }
 

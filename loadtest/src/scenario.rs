@@ -2,10 +2,13 @@
 
 mod allocations;
 mod arrive;
+mod envoy;
+mod line;
 mod memory;
 mod mixed;
 mod pass;
 mod poll;
+mod scale;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,7 +28,7 @@ use crate::{Failed, bench, flame};
 
 /// The room of those who are inside. Sessions outlast any run, so that the pass is always in the first quarter of its
 /// life, where no store call is made: the way of nearly all requests.
-const SHOP: [(&str, &str); 6] = [
+pub(crate) const SHOP: [(&str, &str); 6] = [
     ("room", "shop"),
     ("capacity", "500"),
     ("rate", "50/s"),
@@ -50,8 +53,14 @@ struct Stage {
 /// Runs a scenario and gives its report; whether all answers were right.
 pub(crate) fn run(command: Command) -> Result<bool, Failed> {
     let mut with = match &command {
-        Command::Pass(rounds) | Command::Arrive { rounds, .. } | Command::Poll { rounds, .. } => &rounds.with,
-        Command::Mixed { with, .. } | Command::Memory { with, .. } | Command::Allocations { with } => with,
+        Command::Pass(rounds)
+        | Command::Arrive { rounds, .. }
+        | Command::Poll { rounds, .. }
+        | Command::Envoy { rounds, .. } => &rounds.with,
+        Command::Mixed { with, .. }
+        | Command::Memory { with, .. }
+        | Command::Scale { with, .. }
+        | Command::Allocations { with } => with,
         Command::Serve(_) => return Err(Failed("serve is no scenario".to_owned())),
     }
     .clone();
@@ -64,8 +73,10 @@ pub(crate) fn run(command: Command) -> Result<bool, Failed> {
         Command::Pass(rounds) => pass::run(stage, &rounds),
         Command::Arrive { rounds, accept } => arrive::run(stage, &rounds, accept),
         Command::Poll { rounds, waiting } => poll::run(stage, &rounds, waiting),
+        Command::Envoy { rounds, envoy } => envoy::run(stage, &rounds, envoy.as_deref()),
         Command::Mixed { scale, seconds, store, .. } => mixed::run(stage, scale, seconds, store),
         Command::Memory { visitors, line, .. } => memory::run(stage, visitors, line),
+        Command::Scale { size, .. } => scale::run(stage, &size),
         Command::Allocations { .. } => allocations::run(stage),
         Command::Serve(_) => return Ok(false),
     }?;
@@ -150,10 +161,14 @@ impl Stage {
     fn redis(&mut self) -> Result<Server, Failed> {
         // First, so that a missing program comes to light as what it is.
         self.versions.insert("redis", version(Path::new("redis-server"))?);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| Failed(error.to_string()))?;
-        Ok(runtime.block_on(Server::start()))
+        Ok(runtime()?.block_on(Server::start()))
     }
+}
+
+/// One for this thread alone.
+fn runtime() -> Result<tokio::runtime::Runtime, Failed> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failed(error.to_string()))
 }
 
 /// What a program says of its version: the first word with a digit in it.
@@ -184,6 +199,12 @@ fn binary(with: &With) -> Result<Binary, Failed> {
 
 /// The question of a visitor with a valid pass, to a service that has just given it.
 fn question_with_pass(service: &Service) -> Result<Vec<u8>, Failed> {
+    let pass = pass_of(service)?;
+    Ok(Question { limits: &SHOP, accept: Accept::Html, token: Some((PASS, &pass)) }.framed())
+}
+
+/// The pass of the first visitor of a service's shop.
+fn pass_of(service: &Service) -> Result<String, Failed> {
     let newcomer = Question { limits: &SHOP, accept: Accept::Html, token: None };
     let verdict = Verdict::of(&service.check(&newcomer)?).map_err(Failed)?;
     let Verdict::Ok(ok) = verdict else {
@@ -191,8 +212,7 @@ fn question_with_pass(service: &Service) -> Result<Vec<u8>, Failed> {
             "the first visitor of an empty room has to wait; they should be let in".to_owned(),
         ));
     };
-    let pass = admitted(&ok, "shop").map_err(Failed)?;
-    Ok(Question { token: Some((PASS, pass)), ..newcomer }.framed())
+    admitted(&ok, "shop").map(str::to_owned).map_err(Failed)
 }
 
 /// The resident memory of a service.

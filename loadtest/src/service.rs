@@ -12,10 +12,10 @@ use crate::h2::{Answer, Connection};
 use crate::process::Process;
 use crate::question::{CHECK, Question};
 use crate::redis::ports;
-use crate::{Failed, cores::Cores};
+use crate::{Failed, cores::Cores, stop};
 
 /// How long it may take until it is ready.
-const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 /// How long one question of the preparations may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// What the passes and tickets are signed with: nobody's secret, and the same for all replicas of a run.
@@ -78,7 +78,7 @@ impl Service {
                 let log = process.log();
                 return Err(Failed(format!("anteroom is not ready; the end of its log:\n{log}")));
             }
-            std::thread::sleep(Duration::from_millis(20));
+            stop::sleep(Duration::from_millis(20))?;
         }
         Ok(Self { process, authz, http, admin })
     }

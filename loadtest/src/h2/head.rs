@@ -45,7 +45,8 @@ impl Head {
         ])
     }
 
-    fn new(fields: Vec<(&'static str, String)>) -> Self {
+    /// Any headers, those with a colon first.
+    pub(crate) fn new(fields: Vec<(&'static str, String)>) -> Self {
         Self { fields, block: Vec::new(), shared: 0, told: false }
     }
 

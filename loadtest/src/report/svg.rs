@@ -104,8 +104,8 @@ pub(crate) fn latency(report: &Report) -> Option<String> {
     let x = |share: f64| LEFT + (WIDTH - LEFT - RIGHT) * nines(share) / most;
     let y = |log: f64| HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (log - low) / (high - low);
 
-    let title = format!("{}: latency by percentile", report.scenario);
-    let mut picture = Picture::new(&title, "on a fixed schedule, counted from when each request was due");
+    let subtitle = "latency by percentile, on a fixed schedule, counted from when each request was due";
+    let mut picture = Picture::new(&title(report), subtitle);
     let mut log = low;
     while log <= high {
         picture.grid([LEFT, y(log), WIDTH - RIGHT, y(log)]);
@@ -146,8 +146,8 @@ pub(crate) fn throughput(report: &Report) -> Option<String> {
     let x = |round: usize| LEFT + (WIDTH - LEFT - RIGHT) * (round as f64 + 0.5) / rounds as f64;
     let y = |rate: f64| HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * rate / top;
 
-    let title = format!("{}: requests per second by round", report.scenario);
-    let mut picture = Picture::new(&title, "one core for the service, asked in turn in each round");
+    let subtitle = "requests per second by round: one core for the service, all asked in turn";
+    let mut picture = Picture::new(&title(report), subtitle);
     let mut rate = 0.0;
     while rate <= top {
         picture.grid([LEFT, y(rate), WIDTH - RIGHT, y(rate)]);
@@ -166,6 +166,10 @@ pub(crate) fn throughput(report: &Report) -> Option<String> {
     }
     picture.legend(rows.iter().map(|row| row.name.clone()));
     Some(picture.done())
+}
+
+fn title(report: &Report) -> String {
+    format!("{}: {}", report.scenario, report.what)
 }
 
 /// A round number, of which four to ten make up the highest.
@@ -208,6 +212,7 @@ mod tests {
             row.closed.push(Closed {
                 rate,
                 cpu_micros: None,
+                envoy_micros: None,
                 busy: Busy::default(),
                 latencies: latencies.clone(),
             });

@@ -27,17 +27,7 @@ pub(super) fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
     for Ratio { of, to, what, spread: Spread { low, median, high } } in &report.ratios {
         writeln!(out, "{of} : {to} in {what} = {median:.2} (by round {low:.2} … {high:.2})")?;
     }
-    for Fact { name, value, unit } in &report.facts {
-        // Bytes are for machines.
-        let (value, unit) =
-            if *unit == "bytes" { (*value / f64::from(1 << 20), "MiB") } else { (*value, *unit) };
-        let told = if value.fract() == 0.0 || value.abs() >= 1_000.0 {
-            grouped(value)
-        } else {
-            format!("{value:.2}")
-        };
-        writeln!(out, "{name:<64} {told:>12} {unit}")?;
-    }
+    facts(&report.facts, out)?;
     for note in &report.notes {
         writeln!(out, "{note}")?;
     }
@@ -54,23 +44,55 @@ pub(super) fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
     answers.reasons.iter().try_for_each(|why| writeln!(out, "  {why}"))
 }
 
+/// Figures of the same stand together under its name.
+fn facts(facts: &[Fact], out: &mut impl Write) -> io::Result<()> {
+    let mut heading = "";
+    for Fact { of, name, value, unit } in facts {
+        if of != heading {
+            heading = of;
+            writeln!(out, "{of}")?;
+        }
+        let (value, unit) = readable(*value, unit);
+        let told = if value.fract() == 0.0 || value.abs() >= 1_000.0 {
+            grouped(value)
+        } else {
+            format!("{value:.2}")
+        };
+        let indent = if of.is_empty() { 0 } else { 2 };
+        writeln!(out, "{:indent$}{name:<width$} {told:>12} {unit}", "", width = 64 - indent)?;
+    }
+    Ok(())
+}
+
+/// Bytes are for machines.
+fn readable(value: f64, unit: &'static str) -> (f64, &'static str) {
+    const MIB: f64 = (1 << 20) as f64;
+    match unit {
+        "bytes" if value < MIB / 10.0 => (value / 1_024.0, "KiB"),
+        "bytes" => (value / MIB, "MiB"),
+        "bytes/s" if value < MIB / 10.0 => (value / 1_024.0, "KiB/s"),
+        "bytes/s" => (value / MIB, "MiB/s"),
+        _ => (value, unit),
+    }
+}
+
 fn closed(rows: &[Row], out: &mut impl Write) -> io::Result<()> {
     let line = |out: &mut dyn Write, [name, rate, spread, cpu, busy]: [&str; 5]| {
         writeln!(out, "{name:<16} {rate:>10} {spread:>20} {cpu:>9}   {busy}")
     };
-    line(
-        out,
-        ["top rate", "requests/s", "lowest … highest", "CPU each", "cores used: service, load, store"],
-    )?;
+    line(out, ["top rate", "requests/s", "lowest … highest", "CPU each", "share of a core used"])?;
     for row in rows {
         let Some(rates) = row.spread(|round| Some(round.rate)) else { continue };
         let cpu = row.spread(|round| round.cpu_micros);
         let busy = [
-            row.spread(|round| round.busy.service),
-            row.spread(|round| round.busy.load),
-            row.spread(|round| round.busy.store),
+            ("service", row.spread(|round| round.busy.service)),
+            ("Envoy", row.spread(|round| round.busy.envoy)),
+            ("load", row.spread(|round| round.busy.load)),
+            ("Redis", row.spread(|round| round.busy.store)),
         ];
-        let busy: Vec<String> = busy.iter().flatten().map(|share| format!("{:.2}", share.median)).collect();
+        let told =
+            |(who, share): &(&str, Option<Spread>)| Some(format!("{who} {:.2}", share.as_ref()?.median));
+        let busy: Vec<String> = busy.iter().filter_map(told).collect();
         let cells = [
             &row.name,
             &grouped(rates.median),
@@ -125,7 +147,7 @@ pub(super) fn time(micros: f64) -> String {
 }
 
 /// A whole number with commas between thousands.
-pub(super) fn grouped(value: f64) -> String {
+pub(crate) fn grouped(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -144,6 +166,8 @@ mod tests {
     #[test]
     fn figures_are_easy_to_read() {
         assert_eq!([0.0, 999.6, 1_234_567.0].map(grouped), ["0", "1,000", "1,234,567"]);
+        assert_eq!(readable(3.0 * 1_048_576.0, "bytes/s"), (3.0, "MiB/s"));
+        assert_eq!((readable(2_048.0, "bytes"), readable(2_048.0, "ms")), ((2.0, "KiB"), (2_048.0, "ms")));
         assert_eq!([75.4, 3_440.0, 2_100_000.0].map(time), ["75 µs", "3.4 ms", "2.1 s"]);
     }
 }

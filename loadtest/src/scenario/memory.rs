@@ -1,112 +1,102 @@
 //! `memory`: what very many waiting visitors take, and how long a snapshot of a very long line takes.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anteroom::clock::Clock;
-use anteroom::room::name::RoomName;
-use anteroom::room::policy::Policy;
-use anteroom::room::snapshot::Snapshot;
-use anteroom::room::state::{Beats, Call, Newcomer};
-use anteroom::store::Store as _;
+use anteroom::room::state::Beats;
+use anteroom::store::Store;
 use anteroom::store::memory::MemoryStore;
-use arc_swap::ArcSwapOption;
 use serde_json::json;
 
 use super::arrive::is_new;
-use super::{LINE, Stage, memory};
-use crate::figures::{Spread, micros};
+use super::line::{Copy, closed_room, connect, fill};
+use super::{LINE, Stage, memory, runtime};
+use crate::figures::Spread;
 use crate::peers::{Peer, Server};
 use crate::progress::progress;
 use crate::question::{Accept, Question};
+use crate::report::table::grouped;
 use crate::report::{Fact, Report};
-use crate::{Failed, bench};
+use crate::{Failed, bench, process, stop};
 
 /// How often a snapshot is built.
-const TIMES: usize = 31;
-/// How many arrive at once where it is the store alone that is asked.
-const BATCH: usize = 100_000;
+const TIMES: u32 = 31;
 /// Until allocators and Redis have given back what the arrivals needed.
 const SETTLE: Duration = Duration::from_secs(3);
 
 pub(super) fn run(mut stage: Stage, visitors: u64, line: u64) -> Result<Report, Failed> {
     let redis = stage.redis()?;
     let used = || redis.info("memory").get("used_memory").and_then(|bytes| bytes.parse::<f64>().ok());
+    let count = grouped(visitors as f64);
     let mut facts = Vec::new();
     for (name, store) in [("embedded store", "memory".to_owned()), ("Redis", redis.url())] {
         let service = stage.anteroom(&store)?;
-        facts.push(Fact::new(format!("{name}: memory of Anteroom, empty"), memory(&service)?, "bytes"));
+        let of = format!("memory, {name}");
+        facts.push(Fact::new("Anteroom, empty", memory(&service)?, "bytes").of(&of));
         let empty = used();
-        progress(&format!("{visitors} visitors take their places: {name}"));
+        progress(&format!("{count} visitors take their places: {name}"));
         let question = Question { limits: &LINE, accept: Accept::Json, token: None }.framed();
         let mut line = Peer::anteroom("anteroom", service, question, is_new(Accept::Json));
         bench::ask_times(&mut line, visitors, &mut stage.tally)?;
-        std::thread::sleep(SETTLE);
+        stop::sleep(SETTLE)?;
         let Server::Anteroom(service) = &line.server else {
             return Err(Failed("the line is Anteroom's".into()));
         };
-        facts.push(Fact::new(
-            format!("{name}: memory of Anteroom, {visitors} waiting"),
-            memory(service)?,
-            "bytes",
-        ));
+        facts.push(Fact::new(format!("Anteroom, {count} waiting"), memory(service)?, "bytes").of(&of));
         if let (Some(empty), Some(full)) = (empty.filter(|_| store != "memory"), used()) {
-            facts.push(Fact::new("memory of Redis, empty", empty, "bytes"));
-            facts.push(Fact::new(format!("memory of Redis, {visitors} waiting"), full, "bytes"));
+            facts.push(Fact::new("Redis, empty", empty, "bytes").of(&of));
+            facts.push(Fact::new(format!("Redis, {count} waiting"), full, "bytes").of(&of));
         }
     }
-    progress(&format!("snapshots of a line of {line}"));
-    facts.extend(snapshots(line)?);
-    let what = format!("{visitors} visitors wait, without streams; snapshots of a line of {line}");
+    let (embedded, shared) = runtime()?.block_on(async {
+        let embedded = snapshots("embedded store", &MemoryStore::new(Clock::system(), 1), line).await?;
+        let store = connect(&redis.url()).await?;
+        // Redis' reply is on its way, read and decoded in a tick as well.
+        let shared = snapshots("Redis", &store, line).await;
+        store.close().await;
+        Ok::<_, Failed>((embedded, shared?))
+    })?;
+    facts.extend(embedded.into_iter().chain(shared));
+    let what =
+        format!("{count} visitors wait, without streams; snapshots of a line of {}", grouped(line as f64));
     Ok(Report {
         facts,
         ..stage.report("memory", what, json!({"visitors": visitors, "line": line}), Vec::new())
     })
 }
 
-/// Ticks of the embedded store: the snapshot is built, and put in the place of the one before as `rooms` does it.
-fn snapshots(line: u64) -> Result<Vec<Fact>, Failed> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failed(error.to_string()))?;
-    let limits = Policy::parse(LINE).map_err(|mistakes| Failed(format!("{mistakes:?}")))?;
-    let room =
-        RoomName::parse("line").ok_or_else(|| Failed("`line` should be the name of a room".to_owned()))?;
-    let call = Call { policy: Some(Arc::new(limits)), ..Call::default() };
-    let failed = |error: anteroom::store::StoreError| Failed(error.to_string());
-    let (mut builds, mut swaps) = (Vec::new(), Vec::new());
-    let waiting = runtime.block_on(async {
-        let store = MemoryStore::new(Clock::system(), 1);
-        let mut left = usize::try_from(line).unwrap_or(usize::MAX);
-        while left > 0 {
-            let some = left.min(BATCH);
-            store.arrive(&room, &call, &vec![Newcomer::default(); some]).await.map_err(failed)?;
-            left -= some;
-        }
-        let held: ArcSwapOption<Snapshot> = ArcSwapOption::empty();
-        for _ in 0..TIMES {
-            let begun = Instant::now();
-            let snapshot = store.observe(&room, &call, &Beats::new(), None).await.map_err(failed)?;
-            let built = Instant::now();
-            // The one before is let go here, which is the longer part of it.
-            drop(held.swap(Some(Arc::new(snapshot))));
-            builds.push(nanos(built - begun));
-            swaps.push(nanos(built.elapsed()));
-        }
-        Ok::<_, Failed>(held.load().as_ref().map_or(0, |snapshot| snapshot.waiting))
-    })?;
-    if waiting != line {
-        return Err(Failed(format!("{waiting} wait in the snapshot; it should be {line}")));
+/// What a tick of a store takes, and putting the snapshot in the place of the one before.
+async fn snapshots(name: &str, store: &dyn Store, line: u64) -> Result<Vec<Fact>, Failed> {
+    progress(&format!("snapshots of a line of {}: {name}", grouped(line as f64)));
+    let room = closed_room("snapshots")?;
+    fill(store, &room, line).await?;
+    let copy = Copy::default();
+    let nobody = Beats::new();
+    let (mut builds, mut swaps, mut both) = (Vec::new(), Vec::new(), Vec::new());
+    let before = own_time();
+    for _ in 0..TIMES {
+        stop::check()?;
+        let (build, swap) = copy.renew(store, &room, &nobody).await?;
+        builds.push(build);
+        swaps.push(swap);
+        both.push(build + swap);
     }
+    let used = own_time().zip(before).map(|(after, before)| after.saturating_sub(before) / TIMES);
+    if copy.waiting() != line {
+        return Err(Failed(format!("{} wait in the snapshot; it should be {line}", copy.waiting())));
+    }
+    let millis = |time: Duration| time.as_secs_f64() * 1e3;
     let mut facts = Vec::new();
-    for (what, times) in [("build (a tick of the embedded store)", builds), ("swap", swaps)] {
-        let millis = times.into_iter().map(|time| micros(time) / 1e3);
-        let Some(spread) = Spread::of(millis) else { continue };
-        facts.push(Fact::new(format!("snapshot of {line}: {what}, median"), spread.median, "ms"));
-        facts.push(Fact::new(format!("snapshot of {line}: {what}, longest"), spread.high, "ms"));
+    for (what, times) in [("a tick until it is built", builds), ("swap", swaps), ("both", both)] {
+        let Some(spread) = Spread::of(times.into_iter().map(millis)) else { continue };
+        facts.push(Fact::new(format!("{what}, median"), spread.median, "ms"));
+        facts.push(Fact::new(format!("{what}, longest"), spread.high, "ms"));
     }
-    Ok(facts)
+    facts.extend(used.map(|used| Fact::new("CPU of the replica for both, mean", millis(used), "ms")));
+    let of = format!("snapshot of {}, {name}", grouped(line as f64));
+    Ok(facts.into_iter().map(|fact| fact.of(&of)).collect())
 }
 
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+fn own_time() -> Option<Duration> {
+    process::time(std::process::id()).map(|time| time.cpu)
 }

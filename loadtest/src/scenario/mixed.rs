@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{Stage, memory};
 use crate::Failed;
-use crate::bench::Used;
+use crate::bench::{Used, Watched};
 use crate::cli::Store;
 use crate::drive::{Ask, Outcome, Pool, Script, Span, drive};
 use crate::figures::Latencies;
@@ -16,6 +16,7 @@ use crate::h2::head::Head;
 use crate::h2::{Answer, Connection};
 use crate::progress::progress;
 use crate::question::{Accept, CHECK, Question, Told, Verdict, admitted, is_waiting};
+use crate::report::table::grouped;
 use crate::report::{Fact, Open, Report, Row};
 use crate::schedule::{SECOND, Schedule};
 
@@ -28,6 +29,8 @@ const EVERY: u64 = 5 * SECOND;
 /// Requests in flight on a connection at most.
 const MANY: usize = 500;
 const CONNECTIONS: usize = 5;
+/// How often is told how far it has come.
+const TOLD_EVERY: u64 = 5 * SECOND;
 const POSITION: &str = "/anteroom/v1/rooms/event/position";
 const TICKET: &str = "anteroom_ticket_event";
 /// The kinds of requests, in the order of their figures.
@@ -58,19 +61,20 @@ pub(super) fn run(mut stage: Stage, scale: f64, seconds: f64, store: Store) -> R
         &limits,
     );
     let length = Duration::from_secs_f64(seconds);
-    progress(&format!("the event × {scale}, {seconds:.0} s of 300"));
+    progress(&format!("the event × {scale}: its first {seconds:.0} s of 300"));
     let span = Span { warm_up: Duration::ZERO, length, open: true };
     let store = redis.as_ref().map(crate::redis::server::Server::pid);
-    let (outcome, used) = Used::during(service.process.pid(), store, || drive(&mut event, &mut pools, span));
+    let watched = Watched { service: service.process.pid(), store, envoy: None };
+    let (outcome, used) = Used::during(watched, || drive(&mut event, &mut pools, span));
     let outcome = outcome?;
     stage.tally.add("anteroom", &outcome);
     let facts = facts(&event, &outcome, &used, seconds, memory(&service).ok());
     let rows = rows(&outcome, &used, seconds);
     let what = format!(
-        "{:.0} visitors at {:.0}/s, a poll every 5 s each, {:.0} let in per second: the event × {scale}",
-        VISITORS * scale,
-        ARRIVALS * scale,
-        ADMISSIONS * scale
+        "{} visitors at {}/s, a poll every 5 s each, {} let in per second: the event × {scale}",
+        grouped(VISITORS * scale),
+        grouped(ARRIVALS * scale),
+        grouped(ADMISSIONS * scale)
     );
     let parameters = json!({"scale": scale, "seconds": seconds, "redis": redis.is_some()});
     Ok(Report { facts, ..stage.report("mixed", what, parameters, rows) })
@@ -132,6 +136,8 @@ struct Event {
     /// Who has been called, and since when.
     called: VecDeque<(u64, usize)>,
     entered: u64,
+    /// When is told next how far it has come.
+    tell_at: u64,
 }
 
 impl Event {
@@ -144,6 +150,7 @@ impl Event {
             polls: BinaryHeap::new(),
             called: VecDeque::new(),
             entered: 0,
+            tell_at: TOLD_EVERY,
         }
     }
 
@@ -154,6 +161,15 @@ impl Event {
         let poll = self.polls.peek().map(|Reverse((at, who))| (*at, POLL, *who));
         let enter = self.called.front().map(|(at, who)| (*at, ENTER, *who));
         [arrival, poll, enter].into_iter().flatten().min()
+    }
+
+    fn tell(&mut self, at: u64) {
+        if at < self.tell_at {
+            return;
+        }
+        let [came, entered] = [self.visitors.len() as f64, self.entered as f64].map(grouped);
+        progress(&format!("after {} s: {came} came, {entered} entered", self.tell_at / SECOND));
+        self.tell_at += TOLD_EVERY;
     }
 
     fn waits_on(&mut self, who: usize, position: u64) {
@@ -242,6 +258,7 @@ impl Script for Event {
     }
 
     fn answered(&mut self, tag: u64, answer: &Answer, at: u64) -> Result<usize, String> {
+        self.tell(at);
         let who = usize::try_from(tag >> 2).map_err(|error| error.to_string())?;
         match tag & 3 {
             ARRIVE => self.has_arrived(who, answer).map(|()| 0),

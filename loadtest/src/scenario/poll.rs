@@ -10,7 +10,7 @@ use crate::progress::progress;
 use crate::question::{Accept, Question, Told, Verdict};
 use crate::report::Report;
 use crate::service::{Service, once};
-use crate::{Failed, bench};
+use crate::{Failed, bench, stop};
 
 /// Where a visitor of the line asks.
 const POSITION: &str = "/anteroom/v1/rooms/line/position";
@@ -47,6 +47,7 @@ pub(super) fn run(mut stage: Stage, rounds: &Plan, waiting: u64) -> Result<Repor
         ask: Ask { cookie, ..Ask::default() },
         judge: same(move |answer| stands_at(answer, before + 1, waiting)),
         store: None,
+        envoy: None,
     };
     let mut peers = vec![poll];
     peers.extend(others);
@@ -78,7 +79,7 @@ fn until_all_wait(
             Ok(()) => return Ok(()),
             Err(wrong) => why = wrong,
         }
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        stop::sleep(std::time::Duration::from_millis(50))?;
     }
     Err(Failed(format!("the line does not become {waiting} long within 10 s: {why}")))
 }
