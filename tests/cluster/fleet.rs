@@ -140,6 +140,11 @@ impl Fleet {
         if genuine { self.key.sign(&parts) } else { SigningKey::fresh("fleet").sign(&parts) }
     }
 
+    /// The store of replicas that are started from now on.
+    pub(crate) fn use_store(&mut self, store: &str) {
+        store.clone_into(&mut self.store);
+    }
+
     /// Puts these keys into the keys file, the first to sign: for replicas that are started from now on.
     pub(crate) fn use_keys(&self, keys: &[&SigningKey]) {
         write_keys(keys, &self.files.path().join("keys.yaml"));

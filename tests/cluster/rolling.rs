@@ -8,6 +8,7 @@ use crate::envoy::Envoy;
 use crate::envoy::visitor::Visitor;
 use crate::fleet::Fleet;
 use crate::redis::server::Server;
+use crate::redis::{SOON, until};
 use crate::tokens::{Parts, SigningKey};
 use load::Load;
 
@@ -58,8 +59,31 @@ async fn nobody_notices_a_rolling_restart() {
     let (inside, waiting) = load.end().await;
     inside[0].leave().await;
     waiting[0].enters().await;
-    let next = waiting[1].standing().await;
-    assert_eq!((&next["status"], &next["position"]), (&"waiting".into(), &1.into()), "{next}");
+    until("the next one moves up", SOON, || async {
+        let next = waiting[1].standing().await;
+        assert_eq!(next["status"], "waiting", "{next}");
+        (next["position"] == 1).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_has_not_reached_its_store_is_sent_nobody() {
+    let (redis, absent) = (Server::start().await, Server::absent());
+    let (mut fleet, envoy) = scene("storeless", &redis).await;
+    let mut load = Load::begin(envoy.port, INSIDE, WAITING).await;
+    load.during(fleet.replicas()[0].terminate()).await;
+    fleet.use_store(&absent.url());
+    fleet.restart(0);
+    let replica = &fleet.replicas()[0];
+    let up = until("it serves", SOON, || async { (replica.admin("/livez").await.0 == 200).then_some(()) });
+    load.during(up).await;
+    assert_eq!(replica.admin("/readyz").await.0, 503);
+    // Many rounds over all replicas, had Envoy both.
+    let (done, before) = (load.done.clone(), load.done.passes());
+    load.during(until("the crowd has gone on", SOON, async || (done.passes() > before + 500).then_some(())))
+        .await;
+    load.end().await;
 }
 
 /// The key that signed the token in a cookie.
@@ -92,12 +116,9 @@ async fn nobody_notices_that_keys_are_rotated() {
     let late = newcomer().await;
     assert_eq!(kid(&late, TICKET), "next");
     assert!(load.waiting.iter().all(|visitor| kid(visitor, TICKET) == "fleet"), "tickets are kept");
-    let renewed = async {
-        while load.inside.iter().any(|visitor| kid(visitor, PASS) != "next") {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(crate::redis::SOON, renewed).await.expect("passes are renewed with the new key");
+    let inside = load.inside.clone();
+    let all_renewed = async || inside.iter().all(|visitor| kid(visitor, PASS) == "next").then_some(());
+    load.during(until("passes are renewed with the new key", SOON, all_renewed)).await;
 
     // When the tickets of the old key have run out it goes, and those of the new one hold.
     let (inside, waiting) = load.end().await;

@@ -54,6 +54,11 @@ impl Done {
         all.into_iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
+    /// How many requests with a pass there were.
+    pub(crate) fn passes(&self) -> u64 {
+        self.passes.load(Ordering::Relaxed)
+    }
+
     /// How often a stream was ended and opened again.
     pub(crate) fn returns(&self) -> u64 {
         self.returns.load(Ordering::Relaxed)

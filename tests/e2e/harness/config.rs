@@ -66,7 +66,9 @@ impl EnvoyConfig {
         for line in self.0[begin + BEGIN.len()..end].lines() {
             writeln!(routes, "{}", line.strip_prefix("          ").unwrap_or(line)).unwrap();
         }
-        (Self(format!("{}{watched}{}", &self.0[..begin], &self.0[end..])), routes)
+        // Envoy wants a name for whoever asks for routes, be it a file that it asks.
+        let node = "node: { id: envoy, cluster: envoy }\n";
+        (Self(format!("{node}{}{watched}{}", &self.0[..begin], &self.0[end..])), routes)
     }
 
     /// The text with the scene's ports.
