@@ -12,7 +12,6 @@ use http_body::Body;
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -157,11 +156,12 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let gone = CancellationToken::new();
-    let builder = builder(limits, Streams { tracker: streams, gone: gone.clone(), backlog: conn.backlog() });
+    let streams = Streams { tracker: streams, gone: Arc::new(gone.clone()), backlog: conn.backlog() };
+    let builder = builder(limits, streams);
     // Its streams end with the connection, however that ends.
     let _gone = gone.drop_guard();
     let work = conn.work();
-    let service = TowerToHyperService::new(Accounted::new(service, work.clone(), shutdown.clone()));
+    let service = Accounted::new(service, work.clone(), shutdown.clone());
     let mut connection = pin!(builder.serve_connection(TokioIo::new(conn), service));
     let served = tokio::select! {
         served = connection.as_mut() => served,
@@ -218,7 +218,7 @@ fn builder(limits: Limits, streams: Streams) -> Builder<Streams> {
 #[derive(Clone)]
 struct Streams {
     tracker: TaskTracker,
-    gone: CancellationToken,
+    gone: Arc<CancellationToken>,
     backlog: Arc<Backlog>,
 }
 
@@ -227,8 +227,7 @@ where
     F: Future<Output: Default + Send> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        let stream = Stream::new(stream, self.backlog.wait());
-        self.tracker.spawn(self.gone.clone().run_until_cancelled_owned(stream));
+        self.tracker.spawn(Stream::new(stream, self.backlog.wait(), self.gone.clone()));
     }
 }
 

@@ -1,4 +1,5 @@
-//! HTTP/2 streams that speak for a long time: those whose client does not read are cut off.
+//! HTTP/2 streams: they end with their connection, and those that speak for a long time are cut off when their client
+//! does not read.
 //!
 //! A body is not polled while its stream has no room to send, so it cannot notice by itself. The task that runs the
 //! stream can: it is woken by the body's own timer, and sees that the body was not.
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::backlog::Waiting;
 
@@ -52,14 +54,19 @@ pub(super) struct Stream<F> {
     inner: Pin<Box<F>>,
     /// Until the first turn.
     waiting: Option<Waiting>,
+    /// Cancelled when the connection has ended.
+    gone: Arc<CancellationToken>,
+    /// Waits for that. Most streams are done in one turn: waiting from the first on would cost them four locks.
+    end: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     shared: Option<Arc<Shared>>,
     /// Runs while the stream is stuck.
     patience: Option<Pin<Box<Sleep>>>,
 }
 
 impl<F: Future> Stream<F> {
-    pub(super) fn new(inner: F, waiting: Waiting) -> Self {
-        Self { inner: Box::pin(inner), waiting: Some(waiting), shared: None, patience: None }
+    pub(super) fn new(inner: F, waiting: Waiting, gone: Arc<CancellationToken>) -> Self {
+        let inner = Box::pin(inner);
+        Self { inner, waiting: Some(waiting), gone, end: None, shared: None, patience: None }
     }
 }
 
@@ -68,22 +75,33 @@ impl<F: Future<Output: Default>> Future for Stream<F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         self.waiting = None;
+        if self.gone.is_cancelled() {
+            return Poll::Ready(F::Output::default());
+        }
         // Nothing of a neighbour's may be left.
         SERVED.with_borrow_mut(|served| *served = None);
         let polled = self.inner.as_mut().poll(cx);
         if let Some(shared) = SERVED.with_borrow_mut(Option::take) {
             self.shared = Some(shared);
         }
-        let Some(shared) = self.shared.as_ref().filter(|_| polled.is_pending()) else { return polled };
+        if polled.is_ready() {
+            return polled;
+        }
+        let Self { gone, end, .. } = &mut *self;
+        let end = end.get_or_insert_with(|| Box::pin(CancellationToken::clone(gone).cancelled_owned()));
+        if end.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(F::Output::default());
+        }
+        let Some(shared) = &self.shared else { return Poll::Pending };
         let due = *shared.due.lock();
         if due > Instant::now() {
             self.patience = None;
             return Poll::Pending;
         }
-        let end = due + shared.stall;
-        let patience = self.patience.get_or_insert_with(|| Box::pin(sleep_until(end)));
-        if patience.deadline() != end {
-            patience.as_mut().reset(end);
+        let late = due + shared.stall;
+        let patience = self.patience.get_or_insert_with(|| Box::pin(sleep_until(late)));
+        if patience.deadline() != late {
+            patience.as_mut().reset(late);
         }
         patience.as_mut().poll(cx).map(|()| F::Output::default())
     }

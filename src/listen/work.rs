@@ -12,7 +12,8 @@ use http::{Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
-use tower::Service;
+use tower::util::Oneshot;
+use tower::{Service, ServiceExt as _};
 
 use crate::drain::{Phase, Shutdown};
 
@@ -114,7 +115,7 @@ impl Body for Arriving {
 }
 
 /// A connection's service, which keeps account of its requests.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Accounted<S> {
     inner: S,
     work: Arc<Work>,
@@ -127,26 +128,22 @@ impl<S> Accounted<S> {
     }
 }
 
-impl<S, B> Service<Request<Incoming>> for Accounted<S>
+impl<S, B> hyper::service::Service<Request<Incoming>> for Accounted<S>
 where
-    S: Service<Request<Arriving>, Response = Response<B>>,
+    S: Service<Request<Arriving>, Response = Response<B>> + Clone,
 {
     type Response = Response<Answer<B>>;
     type Error = S::Error;
-    type Future = Answering<S::Future>;
+    type Future = Answering<Oneshot<S, Request<Arriving>>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
         let open = Open::new(&self.work);
         let shutdown = (request.version() < Version::HTTP_2).then(|| self.shutdown.clone());
         let request = request.map(|body| {
             let unfinished = (!body.is_end_stream()).then(|| Unfinished::new(&self.work));
             Arriving { body, unfinished }
         });
-        Answering { inner: self.inner.call(request), open: Some(open), shutdown }
+        Answering { inner: self.inner.clone().oneshot(request), open: Some(open), shutdown }
     }
 }
 
