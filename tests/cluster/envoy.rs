@@ -101,17 +101,22 @@ impl Envoy {
 
     /// Waits until every replica passes its health checks.
     pub(crate) async fn until_all_healthy(&self) {
-        until("Envoy sees all replicas healthy", SOON, || async {
+        self.until_unhealthy(0).await;
+    }
+
+    /// Waits until so many of the replicas' listeners fail their health checks, each counted by itself.
+    pub(crate) async fn until_unhealthy(&self, count: usize) {
+        until(&format!("Envoy sees {count} listeners fail"), SOON, || async {
             let url = format!("http://127.0.0.1:{}/clusters?format=json", self.admin);
             let told: Value = visitor::plain_client().get(url).send().await.unwrap().json().await.unwrap();
             let clusters = told["cluster_statuses"].as_array().unwrap();
             let hosts = clusters.iter().flat_map(|cluster| cluster["host_statuses"].as_array().unwrap());
             let health = hosts.map(|host| &host["health_status"]).collect::<Vec<_>>();
             assert!(health.len() >= 4, "Envoy tells no health: {told}");
-            let is_bad = |health: &Value| {
+            let is_bad = |health: &&Value| {
                 ["failed_active_health_check", "pending_active_hc"].iter().any(|flag| health[flag] == true)
             };
-            (!health.into_iter().any(is_bad)).then_some(())
+            (health.into_iter().filter(is_bad).count() == count).then_some(())
         })
         .await;
     }

@@ -72,7 +72,12 @@ async fn a_replica_that_has_not_reached_its_store_is_sent_nobody() {
     let (redis, absent) = (Server::start().await, Server::absent());
     let (mut fleet, envoy) = scene("storeless", &redis).await;
     let mut load = Load::begin(envoy.port, INSIDE, WAITING).await;
-    load.during(fleet.replicas()[0].terminate()).await;
+    let ends = async {
+        fleet.replicas()[0].terminate().await;
+        // For Checks, for HTTP and for gRPC.
+        envoy.until_unhealthy(3).await;
+    };
+    load.during(ends).await;
     fleet.use_store(&absent.url());
     fleet.restart(0);
     let replica = &fleet.replicas()[0];
