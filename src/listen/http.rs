@@ -84,7 +84,8 @@ where
             accepted = acceptor.accept() => {
                 let (runtime, share) = shares.next();
                 let (service, streams, shutdown) = (service.clone(), streams.clone(), shutdown.clone());
-                let closed = closed.clone();
+                // One for each: it is looked at whenever the connection does anything, behind a lock of its own.
+                let closed = closed.child_token();
                 let serving = async move {
                     let ending = match accepted.here() {
                         Ok(conn) => serve(conn, service, limits, streams, shutdown, closed).await,
