@@ -51,6 +51,7 @@ impl<'a> Question<'a> {
     }
 
     /// The same with the `traceparent` that the call itself carried.
+    #[must_use]
     pub fn called_by(self, traceparent: Option<&'a str>) -> Self {
         Self { caller: traceparent, ..self }
     }
