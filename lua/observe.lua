@@ -57,5 +57,5 @@ end
 return {
   room.clock, room.floor, room.paused, room.clock < room.doubt and room.lost or 0, Room.sessions(room),
   room.epoch, room.revocations, goes_on and 1 or 0, revoked,
-  room.history_at, room.history, room.policy, room.limits, lines,
+  room.history_at, room.history, room.policy, room.limits, lines, room.lost, room.ousted or '',
 }

@@ -1,9 +1,14 @@
-//! The operators' listener: is it alive, is it ready, and its metrics.
+//! The operators' listener: is it alive, is it ready, its metrics, and its rooms.
 
+pub mod client;
+pub mod operators;
+pub mod overview;
 mod profile;
 mod readiness;
+mod token;
 
 pub use self::readiness::{Condition, Readiness};
+pub use self::token::AdminToken;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -23,6 +28,8 @@ anteroom: a virtual waiting room for Envoy
 /livez    200 while the process lives
 /readyz   200 when it can serve, else 503 and why
 /metrics  metrics for Prometheus, as OpenMetrics text
+/rooms    what each room is doing; /rooms/ROOM one of them, POST /rooms/ROOM/pause, resume, limits or reset,
+          DELETE /rooms/ROOM/limits; all of them with the operators' token
 ";
 
 const PROFILE_IN_INDEX: &str = "\

@@ -18,6 +18,7 @@ use tonic_health::pb::health_server::{self, Health, HealthServer};
 use tonic_health::server::HealthReporter;
 use tracing::info;
 
+use crate::admin::operators::{self, Operators};
 use crate::admin::{self, Readiness};
 use crate::authz::limits::LimitsReader;
 use crate::authz::{self, Gate, GateParts};
@@ -31,6 +32,7 @@ use crate::pb::anteroom::v1::waiting_room_server::WaitingRoomServer;
 use crate::position::cadence::Cadence;
 use crate::position::tracer::TracerDesk;
 use crate::position::{self, Desk, Streaming};
+use crate::room::policy::Source;
 use crate::room::token::{KeyError, KeyRing};
 use crate::rooms::{Options, Rooms};
 use crate::store::StoreError;
@@ -128,7 +130,7 @@ pub async fn run(
     let rooms = Arc::new(Rooms::new(options, store.any(), ring, clock, metrics.clone()));
     for policy in settings.routes.policies() {
         // So that the client API knows the rooms of the file before the first Check.
-        rooms.room_with(policy)?;
+        rooms.room_with(policy, Source::RoomsFile)?;
     }
     let (workers, ends) = Workers::start(settings.threads).map_err(AppError::Threads)?;
     tasks.spawn("serving threads", ends.watch(tasks.shutdown()));
@@ -188,9 +190,13 @@ impl Wiring<'_> {
         let shutdown = tasks.shutdown();
         let gate = Arc::new(self.gate());
         let profile = settings.profile.then(|| shutdown.clone());
-        let router = admin::router(self.metrics.clone(), self.readiness.clone(), profile);
+        let operators = Operators::new(self.rooms.clone(), settings.admin_token.clone());
+        let router = admin::router(self.metrics.clone(), self.readiness.clone(), profile)
+            .merge(operators::router(Arc::new(operators)));
         let meter = self.metrics.listener(ListenerLabel::Admin);
-        tasks.spawn("admin", serve_http(admin, router, Limits::default(), meter, shutdown.clone()));
+        // For the audit log.
+        let limits = Limits { tell_remote: true, ..Limits::default() };
+        tasks.spawn("admin", serve_http(admin, router, limits, meter, shutdown.clone()));
         if let Some(bound) = checks {
             let meter = self.metrics.listener(ListenerLabel::Authz);
             let limits =

@@ -184,13 +184,13 @@ impl Gate {
             let message = "too many Checks are in flight; try again".to_owned();
             return (Verdict::Error { message }, None);
         };
-        let policy = match self.limits.of(question) {
-            Ok(Some(policy)) => policy,
+        let (policy, source) = match self.limits.of(question) {
+            Ok(Some(stated)) => stated,
             Ok(None) => return (Verdict::Bypass(Bypass::NoRoom), None),
             Err(mistakes) => return (self.misconfigured(question, &mistakes), None),
         };
         let shown = shown(question, &policy);
-        let check = self.rooms.check(&policy, question.is_preflight(), &shown);
+        let check = self.rooms.check(&policy, source, question.is_preflight(), &shown);
         let verdict = match tokio::time::timeout(self.budget, check).await {
             Ok(verdict) => verdict,
             Err(_) => self.rooms.out_of_time(&policy, &shown),

@@ -14,7 +14,7 @@ pub use self::workers::{Ends, ThreadEnded, Workers};
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -144,6 +144,28 @@ pub struct Limits {
     pub keepalive: Duration,
     /// How long the answer to that may take.
     pub keepalive_answer: Duration,
+    /// Whether requests carry a [`Remote`] among their extensions, which costs an allocation each.
+    pub tell_remote: bool,
+}
+
+/// Who is at the other end of a connection; displayed as an address, or `unix` for a unix socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Remote(pub Option<SocketAddr>);
+
+impl Remote {
+    /// Their IP address, where they have one.
+    pub fn ip(self) -> Option<IpAddr> {
+        self.0.map(|address| address.ip())
+    }
+}
+
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => address.fmt(f),
+            None => f.write_str("unix"),
+        }
+    }
 }
 
 impl Default for Limits {
@@ -155,6 +177,7 @@ impl Default for Limits {
             write_stall: Duration::from_secs(30),
             keepalive: Duration::from_secs(30),
             keepalive_answer: Duration::from_secs(20),
+            tell_remote: false,
         }
     }
 }

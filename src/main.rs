@@ -3,13 +3,16 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
+use anteroom::admin::client::{self, Screen};
 use anteroom::app;
 use anteroom::config::check;
+use anteroom::config::cli::rooms::RoomsArgs;
 use anteroom::config::cli::{Cli, Command};
 use anteroom::config::settings::Settings;
 use anteroom::drain::signals;
 use anteroom::telemetry::logs;
 use clap::Parser as _;
+use tokio::runtime;
 
 // It gives memory back: some 12 s after 20,000 streams had ended, 2 MiB more than before were held, and with mimalloc
 // 60 MiB; a stream took 3.7 KB where it took 4.4 KB there. What it costs a Check has not been compared.
@@ -28,6 +31,9 @@ fn main() -> ExitCode {
             Ok(status) => ExitCode::from(status),
             Err(error) => complain(&format!("the report cannot be written: {error}"), MISCONFIGURED),
         };
+    }
+    if let Command::Rooms(arguments) = &cli.command {
+        return operate(arguments);
     }
     let settings = match cli.settings(std::env::vars_os()) {
         Ok(settings) => settings,
@@ -59,6 +65,25 @@ fn serve(settings: Settings) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&error, 1),
+    }
+}
+
+/// Looks at rooms and controls them, as an operator.
+fn operate(arguments: &RoomsArgs) -> ExitCode {
+    let order = match arguments.order() {
+        Ok(order) => order,
+        Err(mistake) => return complain(&mistake, MISCONFIGURED),
+    };
+    let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&format!("no runtime: {error}"), MISCONFIGURED),
+    };
+    let mut out = std::io::stdout();
+    let terminal = out.is_terminal();
+    let screen = Screen { terminal, colour: terminal && std::env::var_os("NO_COLOR").is_none() };
+    match runtime.block_on(client::run(order, screen, &mut out)) {
+        (status, Some(message)) => complain(&message, status),
+        (status, None) => ExitCode::from(status),
     }
 }
 

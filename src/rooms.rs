@@ -8,9 +8,11 @@ mod away;
 mod breaker;
 mod calls;
 pub mod check;
+pub mod control;
 pub mod feed;
 mod fresh;
 mod lookup;
+pub mod marks;
 mod outage;
 pub mod passes;
 pub mod poll;
@@ -31,7 +33,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::clock::Clock;
 use crate::room::bits::Bits;
 use crate::room::name::RoomName;
-use crate::room::policy::{Millis, Policy};
+use crate::room::policy::{Millis, Policy, Source};
 use crate::room::snapshot::Snapshot;
 use crate::room::state::{Beats, Call, Hints};
 use crate::room::token::{Claims, KeyRing, Kind, TokenError};
@@ -43,6 +45,7 @@ use crate::telemetry::metrics::room::RoomMetrics;
 use breaker::Breaker;
 use fresh::Fresh;
 use lookup::Lookups;
+use marks::Marks;
 use outage::Outage;
 use passes::Passes;
 use replaced::Replaced;
@@ -88,12 +91,16 @@ pub struct Rooms {
 pub struct Room {
     name: RoomName,
     /// As Envoy or the rooms file last stated it; `None`: only the store knows.
-    policy: ArcSwapOption<Policy>,
+    stated: ArcSwapOption<Stated>,
     /// Limits stated before those, for as long as their coming back is a conflict.
     replaced: Mutex<Replaced>,
+    /// What another process has stated against that, and when.
+    elsewhere: Mutex<Option<(Arc<Policy>, Millis)>>,
     snapshot: ArcSwapOption<Snapshot>,
     /// Numbers given here that the snapshot does not hold yet.
     fresh: Mutex<Fresh>,
+    /// When numbers were given.
+    marks: Mutex<Marks>,
     /// Who was heard of since the last tick.
     beats: Mutex<Beats>,
     watchers: Watchers,
@@ -107,6 +114,12 @@ pub struct Room {
     /// Counts what happened in the room: a quiet one is ticked only after something did.
     activity: AtomicU64,
     feed: feed::Pace,
+}
+
+/// Limits, and what stated them.
+struct Stated {
+    policy: Arc<Policy>,
+    source: Source,
 }
 
 impl Rooms {
@@ -150,18 +163,20 @@ impl Rooms {
         &self.metrics
     }
 
-    /// The room that `policy` belongs to, with these limits from now on.
+    /// The room that `policy` belongs to, with these limits from now on, as `source` states them.
     ///
     /// Limits that come back soon after others took their place are a conflict: two routes, or two Envoys, state
     /// different limits for one room. The last word counts; each time is counted, and logged once for each pair.
-    pub fn room_with(&self, policy: &Arc<Policy>) -> Result<Arc<Room>, StoreError> {
+    pub fn room_with(&self, policy: &Arc<Policy>, source: Source) -> Result<Arc<Room>, StoreError> {
         let room = self.open(&policy.room)?;
-        if let Some(stated) = &*room.policy.load()
-            && (Arc::ptr_eq(stated, policy) || stated == policy)
+        if let Some(stated) = &*room.stated.load()
+            && stated.source == source
+            && (Arc::ptr_eq(&stated.policy, policy) || stated.policy == *policy)
         {
             return Ok(room);
         }
-        let stated = room.policy.swap(Some(policy.clone()));
+        let stated = room.stated.swap(Some(Arc::new(Stated { policy: policy.clone(), source })));
+        let stated = stated.map(|stated| stated.policy.clone());
         // A quiet room, too, has to hear of it.
         room.stirs();
         if let Some(stated) = stated.filter(|stated| stated != policy) {
@@ -205,10 +220,12 @@ impl Rooms {
         let room = rooms.entry(name.clone()).or_insert_with(|| {
             Arc::new(Room {
                 name: name.clone(),
-                policy: ArcSwapOption::empty(),
+                stated: ArcSwapOption::empty(),
                 replaced: Mutex::default(),
+                elsewhere: Mutex::default(),
                 snapshot: ArcSwapOption::empty(),
                 fresh: Mutex::default(),
+                marks: Mutex::default(),
                 beats: Mutex::default(),
                 watchers: Watchers::default(),
                 words: Mutex::default(),
@@ -269,6 +286,11 @@ impl Room {
         self.metrics.checked(verdict);
     }
 
+    /// The limits as last stated here.
+    fn stated_policy(&self) -> Option<Arc<Policy>> {
+        self.stated.load().as_ref().map(|stated| stated.policy.clone())
+    }
+
     /// Something happened here: the room is not to be taken for a quiet one.
     fn stirs(&self) {
         self.activity.fetch_add(1, Ordering::Relaxed);
@@ -277,7 +299,7 @@ impl Room {
     /// What to say with a store call.
     fn call(&self) -> Call {
         self.stirs();
-        Call { policy: self.policy.load_full(), hints: self.hints() }
+        Call { policy: self.stated_policy(), hints: self.hints() }
     }
 
     fn hints(&self) -> Hints {

@@ -258,7 +258,7 @@ fn a_keys_file_open_to_others_is_a_warning_only() {
     std::fs::set_permissions(&keys.path, PermissionsExt::from_mode(0o644)).unwrap();
     let (status, out) = check(&["--keys", keys.name(), keys.name()]);
     assert_eq!(status, 0);
-    assert_eq!(out.matches("warning: holds keys").count(), 1, "{out}");
+    assert_eq!(out.matches("warning: holds secrets").count(), 1, "{out}");
     assert!(!out.contains("AAECAwQ"), "{out}");
 }
 

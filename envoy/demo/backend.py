@@ -1,9 +1,9 @@
 """The demo's backend: a shop that can take few visitors, and shows what it was told about each.
 
-    backend.py PORT
+    backend.py PORT [ADDRESS]
 
-Answers on 127.0.0.1: /shop and below, /open and below, /healthz, / (what there is). JSON where it is asked for, else HTML.
-/open/spa is web/example/, a single-page app that lets its visitor into /shop by the JavaScript client.
+Answers on 127.0.0.1, or at that address: /shop and below, /open and below, /healthz, / (what there is). JSON where it is
+asked for, else HTML. /open/spa is web/example/, a single-page app that lets its visitor into /shop by the JavaScript client.
 """
 
 import html
@@ -88,12 +88,13 @@ class Backend(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or not sys.argv[1].isdigit():
-        sys.exit("usage: backend.py PORT")
+    if len(sys.argv) not in (2, 3) or not sys.argv[1].isdigit():
+        sys.exit("usage: backend.py PORT [ADDRESS]")
+    address = (sys.argv[2] if len(sys.argv) == 3 else "127.0.0.1", int(sys.argv[1]))
     ThreadingHTTPServer.daemon_threads = True
     try:
-        ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Backend).serve_forever()
+        ThreadingHTTPServer(address, Backend).serve_forever()
     except KeyboardInterrupt:
         pass
     except OSError as error:
-        sys.exit(f"backend: cannot listen on 127.0.0.1:{sys.argv[1]}: {error.strerror}")
+        sys.exit(f"backend: cannot listen on {address[0]}:{address[1]}: {error.strerror}")

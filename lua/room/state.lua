@@ -226,7 +226,7 @@ function Room.begin()
     end
   end
   if policy ~= '' and policy ~= room.policy then
-    room.policy = policy
+    room.ousted, room.policy = room.policy, policy
     apply_limits(room, now)
   end
   Room.forget_away_after_gap(room, now)

@@ -8,14 +8,17 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::request::Question;
-use crate::room::policy::{Mistake, Policy};
+use crate::room::policy::{Mistake, Policy, Source};
 use crate::routes::Routes;
 
 /// The most texts remembered; a configuration has one per route. Beyond that each Check parses its own.
 pub(super) const MAX_KNOWN: usize = 4_096;
 
-/// What a configuration text comes to.
-type Read = Result<Arc<Policy>, Arc<[Mistake]>>;
+/// What a configuration text comes to, and whether that stands in the rooms file.
+type Read = Result<(Arc<Policy>, bool), Arc<[Mistake]>>;
+
+/// The limits of a request, and what states them.
+pub type Found = Result<Option<(Arc<Policy>, Source)>, Arc<[Mistake]>>;
 
 /// Finds the limits of requests.
 pub struct LimitsReader {
@@ -33,19 +36,21 @@ impl LimitsReader {
         Self { routes, hasher: RandomState::new(), known: RwLock::default() }
     }
 
-    /// The limits that a request stands under; `None`: no room is meant.
-    pub fn of(&self, question: &Question<'_>) -> Result<Option<Arc<Policy>>, Arc<[Mistake]>> {
+    /// The limits that a request stands under, and what states them; `None`: no room is meant.
+    pub fn of(&self, question: &Question<'_>) -> Found {
+        let from = |source, (policy, filed)| Some((policy, if filed { Source::RoomsFile } else { source }));
         let stated = question.context_extensions();
         if !stated.is_empty() {
-            return self.read(stated).map(Some);
+            return self.read(stated).map(|read| from(Source::ContextExtensions, read));
         }
         let metadata = question.route_metadata().map_err(Arc::from)?;
         if !metadata.is_empty() {
             let stated: Vec<_> = metadata.iter().map(|(key, value)| (*key, value.as_ref())).collect();
-            return self.read(&stated).map(Some);
+            return self.read(&stated).map(|read| from(Source::RouteMetadata, read));
         }
         let path = question.path_and_query().unwrap_or_default();
-        Ok(self.routes.policy_for(question.method(), question.authority(), path).cloned())
+        let policy = self.routes.policy_for(question.method(), question.authority(), path);
+        Ok(policy.map(|policy| (policy.clone(), Source::RoomsFile)))
     }
 
     /// The limits of a room by its name, if the rooms file has it.
@@ -80,9 +85,9 @@ impl LimitsReader {
         if let [("room", room)] = stated
             && let Some(policy) = self.routes.by_name(room.trim())
         {
-            return Ok(policy.clone());
+            return Ok((policy.clone(), true));
         }
-        Policy::parse(stated.iter().copied()).map(Arc::new).map_err(Arc::from)
+        Policy::parse(stated.iter().copied()).map(|policy| (Arc::new(policy), false)).map_err(Arc::from)
     }
 }
 
@@ -108,10 +113,11 @@ mod tests {
     #[test]
     fn a_text_is_parsed_once_whatever_its_order() {
         let reader = reader();
-        let one = reader.read(&[("room", "shop"), ("capacity", "2")]).unwrap();
-        let other = reader.read(&[("capacity", "2"), ("room", "shop")]).unwrap();
+        let read = |stated: &[(&str, &str)]| reader.read(stated).unwrap().0;
+        let one = read(&[("room", "shop"), ("capacity", "2")]);
+        let other = read(&[("capacity", "2"), ("room", "shop")]);
         assert!(Arc::ptr_eq(&one, &other));
-        assert!(!Arc::ptr_eq(&one, &reader.read(&[("room", "shop"), ("capacity", "3")]).unwrap()));
+        assert!(!Arc::ptr_eq(&one, &read(&[("room", "shop"), ("capacity", "3")])));
     }
 
     #[test]
@@ -126,8 +132,12 @@ mod tests {
     #[test]
     fn a_room_only_named_has_its_limits_in_the_rooms_file() {
         let reader = reader();
-        assert_eq!(reader.read(&[("room", "filed")]).unwrap().capacity, Some(7));
-        assert_eq!(reader.read(&[("room", "filed"), ("capacity", "1")]).unwrap().capacity, Some(1));
+        let read = |stated: &[(&str, &str)]| {
+            let (policy, filed) = reader.read(stated).unwrap();
+            (policy.capacity, filed)
+        };
+        assert_eq!(read(&[("room", "filed")]), (Some(7), true));
+        assert_eq!(read(&[("room", "filed"), ("capacity", "1")]), (Some(1), false));
         assert_eq!(reader.read(&[("room", "nowhere")]).unwrap_err().len(), 1);
     }
 }

@@ -61,7 +61,7 @@ impl Gate {
 
     /// The route that a question comes from, once its room is open.
     fn route(&self, question: &Question<'_>) -> Option<Route> {
-        let policy = self.limits.of(question).ok().flatten()?;
+        let (policy, _) = self.limits.of(question).ok().flatten()?;
         let room = self.rooms.known(&policy.room)?;
         let cookie = TokenCookie::Pass.name(&policy.room);
         Some(Route { stated: owned(question.context_extensions()), policy, room, cookie })

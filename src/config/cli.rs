@@ -7,6 +7,8 @@
 
 use std::path::PathBuf;
 
+pub mod rooms;
+
 /// A virtual waiting room for Envoy: fair lines, honest positions, signed passes.
 #[derive(Debug, clap::Parser)]
 #[command(name = "anteroom", version, about, max_term_width = 110)]
@@ -27,6 +29,8 @@ pub enum Command {
     Stream(Box<Flags>),
     /// Check settings, rooms files, keys files and Envoy configuration; exit with 0, 1 (mistakes) or 2 (unreadable)
     CheckConfig(Box<CheckArgs>),
+    /// Look at rooms and control them through an admin listener; exit with 0, 1 (refused, no such room) or 2 (no answer)
+    Rooms(rooms::RoomsArgs),
 }
 
 /// Arguments of `anteroom check-config`.
@@ -65,7 +69,7 @@ pub struct Flags {
     /// Where clients poll, stream and fetch the page, through Envoy: IP:PORT or unix:/path
     #[arg(long, env = "ANTEROOM_HTTP_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
     pub http_listen: String,
-    /// Health and metrics, for operators only: IP:PORT or unix:/path
+    /// Health, metrics and control of rooms, for operators only: IP:PORT or unix:/path
     #[arg(long, env = "ANTEROOM_ADMIN_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:9102")]
     pub admin_listen: String,
     /// Where rooms live: memory (this process; one replica), or a shared Redis >= 7.0: redis://host:port,
@@ -135,6 +139,9 @@ pub struct Flags {
     /// Whether the admin listener takes CPU profiles at /debug/profile
     #[arg(long, env = "ANTEROOM_PROFILE", value_name = "BOOL", default_value = "false")]
     pub profile: String,
+    /// File with the operators' token, 16 bytes at least: who shows it may look at rooms and control them
+    #[arg(long, env = "ANTEROOM_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
     /// How long a shutdown waits for what is in flight, 0s to 10m
     #[arg(long, env = "ANTEROOM_DRAIN", value_name = "DURATION", default_value = "10s")]
     pub drain: String,
@@ -166,7 +173,7 @@ mod tests {
         let command = Cli::command();
         let serve = command.find_subcommand("serve").unwrap();
         let flags: Vec<_> = serve.get_arguments().filter(|arg| arg.get_long() != Some("help")).collect();
-        assert_eq!(flags.len(), 28);
+        assert_eq!(flags.len(), 29);
         for flag in flags {
             let long = flag.get_long().unwrap();
             let twin = format!("ANTEROOM_{}", long.replace('-', "_").to_uppercase());

@@ -44,14 +44,14 @@ pub fn generate() -> (Key, String) {
     (Key { kid, material: Material::Hs256(secret.to_vec()) }, text)
 }
 
-/// A warning when others than the owner can read the keys file.
+/// A warning when others than the owner can read a file with secrets.
 pub fn exposed(path: &Path) -> Option<Mistake> {
     let mode = std::fs::metadata(path).ok()?.permissions().mode();
     (mode & 0o077 != 0).then(|| Mistake {
         file: Some(path.display().to_string().into()),
         line: None,
         key: String::new(),
-        problem: format!("holds keys and can be used by others (mode {:04o})", mode & 0o7777),
+        problem: format!("holds secrets and can be used by others (mode {:04o})", mode & 0o7777),
         remedy: "let only its owner read it: chmod 600".into(),
         grade: Grade::Warning,
     })

@@ -11,6 +11,7 @@ use reader::{Reader, wrong};
 
 use super::Mistake;
 use super::cli::{Cli, Command, Flags};
+use crate::admin::AdminToken;
 use crate::listen::Listen;
 use crate::page::Page;
 use crate::room::policy::quoted;
@@ -96,6 +97,8 @@ pub struct Settings {
     pub heartbeat: Duration,
     /// Whether the admin listener takes CPU profiles.
     pub profile: bool,
+    /// What operators show to look at rooms and control them; `None`: nobody may.
+    pub admin_token: Option<AdminToken>,
     /// How long a shutdown waits, 0 to 10 min.
     pub drain: Duration,
     /// How log lines look.
@@ -131,6 +134,7 @@ impl Cli {
             Command::Authz(flags) => (&**flags, Role::Authz, Purpose::Run),
             Command::Stream(flags) => (&**flags, Role::Stream, Purpose::Run),
             Command::CheckConfig(args) => (&args.flags, Role::Serve, Purpose::Check),
+            Command::Rooms(_) => return Err(vec![wrong("admin", "serves nothing", "run anteroom serve")]),
         };
         read(flags, role, purpose, env)
     }
@@ -179,6 +183,7 @@ pub(super) fn read(
         stream_stall: reader.duration("stream-stall", &flags.stream_stall, SECOND..=SECOND * 3600),
         heartbeat: reader.duration("heartbeat", &flags.heartbeat, SECOND..=SECOND * 3600),
         profile: reader.choice("profile", &flags.profile, TRUE_OR_FALSE),
+        admin_token: reader.admin_token(flags.admin_token_file.as_deref()),
         drain: reader.duration("drain", &flags.drain, Duration::ZERO..=SECOND * 600),
         log_format: reader.choice(
             "log-format",

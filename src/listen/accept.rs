@@ -1,6 +1,7 @@
 //! Accepting connections: within a bound, through bad moments, and none that only sits there.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -13,7 +14,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::backlog::Backlog;
 use super::work::Work;
-use super::{Bound, Limits, Socket};
+use super::{Bound, Limits, Remote, Socket};
 use crate::telemetry::metrics::{ListenerMetrics, Open};
 
 /// What an HTTP/2 connection begins with (RFC 9113, 3.4).
@@ -89,10 +90,10 @@ impl Acceptor {
 async fn accept_from(socket: &Socket) -> io::Result<Unserved> {
     match socket {
         Socket::Tcp(listener) => {
-            let (stream, _) = listener.accept().await?;
+            let (stream, peer) = listener.accept().await?;
             // Answers are small and awaited: never hold one back to fill a packet.
             stream.set_nodelay(true)?;
-            stream.into_std().map(Unserved::Tcp)
+            Ok(Unserved::Tcp(stream.into_std()?, peer))
         }
         Socket::Unix { listener, .. } => listener.accept().await?.0.into_std().map(Unserved::Unix),
     }
@@ -101,7 +102,7 @@ async fn accept_from(socket: &Socket) -> io::Result<Unserved> {
 /// A socket that belongs to no runtime yet.
 #[derive(Debug)]
 enum Unserved {
-    Tcp(std::net::TcpStream),
+    Tcp(std::net::TcpStream, SocketAddr),
     Unix(std::os::unix::net::UnixStream),
 }
 
@@ -118,11 +119,11 @@ impl Accepted {
     /// The connection, from now on driven by the runtime that this is called in.
     pub(super) fn here(self) -> io::Result<Conn> {
         let Self { stream, limits, open, slot } = self;
-        let stream = match stream {
-            Unserved::Tcp(stream) => Peer::Tcp(TcpStream::from_std(stream)?),
-            Unserved::Unix(stream) => Peer::Unix(UnixStream::from_std(stream)?),
+        let (stream, remote) = match stream {
+            Unserved::Tcp(stream, peer) => (Peer::Tcp(TcpStream::from_std(stream)?), Remote(Some(peer))),
+            Unserved::Unix(stream) => (Peer::Unix(UnixStream::from_std(stream)?), Remote(None)),
         };
-        Ok(Conn::new(stream, limits, open, slot))
+        Ok(Conn::new(stream, remote, limits, open, slot))
     }
 }
 
@@ -137,6 +138,7 @@ enum Peer {
 #[derive(Debug)]
 pub(super) struct Conn {
     stream: Peer,
+    remote: Remote,
     write_stall: Duration,
     // Until the protocol is clear: when that is too late, and how much of the preface has come.
     undecided: Option<(Pin<Box<Sleep>>, usize)>,
@@ -149,9 +151,10 @@ pub(super) struct Conn {
 }
 
 impl Conn {
-    fn new(stream: Peer, limits: Limits, open: Open, slot: OwnedSemaphorePermit) -> Self {
+    fn new(stream: Peer, remote: Remote, limits: Limits, open: Open, slot: OwnedSemaphorePermit) -> Self {
         Self {
             stream,
+            remote,
             write_stall: limits.write_stall,
             undecided: Some((Box::pin(sleep(limits.header_read)), 0)),
             stalled: None,
@@ -160,6 +163,11 @@ impl Conn {
             _open: open,
             _slot: slot,
         }
+    }
+
+    /// Who is at its other end.
+    pub(super) fn remote(&self) -> Remote {
+        self.remote
     }
 
     /// What is being done on it.

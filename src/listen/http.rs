@@ -169,7 +169,8 @@ where
     // Its streams end with the connection, however that ends.
     let _gone = gone.drop_guard();
     let work = conn.work();
-    let service = Accounted::new(service, work.clone(), shutdown);
+    let remote = limits.tell_remote.then(|| conn.remote());
+    let service = Accounted::new(service, work.clone(), shutdown, remote);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(conn), service));
     let heard = Instant::now() + LOOK;
     let closing = async {

@@ -15,6 +15,7 @@ use pin_project_lite::pin_project;
 use tower::util::Oneshot;
 use tower::{Service, ServiceExt as _};
 
+use super::Remote;
 use crate::drain::{Phase, Shutdown};
 
 /// What the parts of one connection tell about it.
@@ -120,11 +121,13 @@ pub(super) struct Accounted<S> {
     inner: S,
     work: Arc<Work>,
     shutdown: Shutdown,
+    /// What requests are to say about who sent them; `None`: nothing.
+    remote: Option<Remote>,
 }
 
 impl<S> Accounted<S> {
-    pub(super) fn new(inner: S, work: Arc<Work>, shutdown: Shutdown) -> Self {
-        Self { inner, work, shutdown }
+    pub(super) fn new(inner: S, work: Arc<Work>, shutdown: Shutdown, remote: Option<Remote>) -> Self {
+        Self { inner, work, shutdown, remote }
     }
 }
 
@@ -139,10 +142,13 @@ where
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let open = Open::new(&self.work);
         let shutdown = (request.version() < Version::HTTP_2).then(|| self.shutdown.clone());
-        let request = request.map(|body| {
+        let mut request = request.map(|body| {
             let unfinished = (!body.is_end_stream()).then(|| Unfinished::new(&self.work));
             Arriving { body, unfinished }
         });
+        if let Some(remote) = self.remote {
+            request.extensions_mut().insert(remote);
+        }
         Answering { inner: self.inner.clone().oneshot(request), open: Some(open), shutdown }
     }
 }

@@ -23,7 +23,7 @@ use super::http::never_cached;
 use super::problem::{Problem, problem};
 use crate::room::decision::{Verdict, without_store};
 use crate::room::name::RoomName;
-use crate::room::policy::{Mode, Policy};
+use crate::room::policy::{Mode, Policy, Source};
 use crate::room::state::Subject;
 use crate::rooms::poll::Turn;
 use crate::rooms::visit::VisitError;
@@ -133,7 +133,7 @@ impl TracerDesk {
     }
 
     fn opened(&self, policy: &Arc<Policy>) -> Result<Arc<Room>, Problem> {
-        self.rooms.room_with(policy).map_err(|error| Problem::Visit(error.into()))
+        self.rooms.room_with(policy, Source::RoomsFile).map_err(|error| Problem::Visit(error.into()))
     }
 
     async fn turn(&self, room: &Arc<Room>, form: &Form) -> (Result<Option<Turn>, Problem>, PollAnswer) {

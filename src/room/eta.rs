@@ -66,15 +66,22 @@ impl History {
         }
     }
 
+    /// The calls of the last minute: of this bucket and the five before it.
+    pub fn minute(&self, now: Millis) -> Recent {
+        let (calls, busy_ms) = self.total(WINDOWS[0].0, now);
+        Recent { calls, busy_ms }
+    }
+
+    /// Calls and busy milliseconds of so many buckets back from `now`.
+    fn total(&self, buckets: usize, now: Millis) -> (u64, Millis) {
+        let shift = usize::try_from((now / BUCKET_MS).saturating_sub(self.newest)).unwrap_or(usize::MAX);
+        let within = self.buckets.iter().take(buckets.saturating_sub(shift));
+        within.fold((0, 0), |(calls, busy), bucket| (calls + bucket.calls, busy + bucket.busy_ms))
+    }
+
     /// What the last 15 minutes say about the speed of the line at `now`, within what `policy` can admit.
     pub fn speed(&self, policy: &Policy, now: Millis) -> Speed {
-        let shift = usize::try_from((now / BUCKET_MS).saturating_sub(self.newest)).unwrap_or(usize::MAX);
-        let mut totals = [(0u64, 0u64); 3];
-        for ((buckets, _), total) in WINDOWS.iter().zip(&mut totals) {
-            for bucket in self.buckets.iter().take(buckets.saturating_sub(shift)) {
-                *total = (total.0 + bucket.calls, total.1 + bucket.busy_ms);
-            }
-        }
+        let totals = WINDOWS.map(|(buckets, _)| self.total(buckets, now));
         let [one, five, fifteen] = totals.map(|(calls, _)| calls);
         let confidence = match () {
             () if fifteen >= 30 => 1.0,
@@ -111,6 +118,22 @@ impl History {
         self.buckets.rotate_right(steps);
         self.buckets[..steps].fill(Bucket::default());
         self.newest = self.newest.max(bucket);
+    }
+}
+
+/// What was done of late, in time in which somebody waited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recent {
+    /// Calls made.
+    pub calls: u64,
+    /// How long somebody waited, in milliseconds.
+    pub busy_ms: Millis,
+}
+
+impl Recent {
+    /// Calls per second in which somebody waited; `None`: nobody did.
+    pub fn per_second(self) -> Option<f64> {
+        (self.busy_ms > 0).then(|| self.calls as f64 * 1_000.0 / self.busy_ms as f64)
     }
 }
 

@@ -60,6 +60,18 @@ pub enum Identity {
     Subject,
 }
 
+/// What states a room's limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// The route's `context_extensions` in Envoy.
+    ContextExtensions,
+    /// The route's metadata in Envoy.
+    RouteMetadata,
+    /// The rooms file of this process.
+    RoomsFile,
+}
+
 /// The limits of a room.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Policy {

@@ -54,6 +54,12 @@ impl Ranked {
         self.below[block] + whole + u64::from(part.count_ones())
     }
 
+    /// The smallest number in the set.
+    pub fn first(&self) -> Option<u64> {
+        let (slot, word) = (0..).zip(&self.words).find(|(_, word)| **word != 0)?;
+        Some(self.base + slot * 64 + u64::from(word.trailing_zeros()))
+    }
+
     /// The frozen bitmap: its base and words.
     pub fn parts(&self) -> (u64, &[u64]) {
         (self.base, &self.words)
@@ -87,6 +93,7 @@ mod tests {
             prop_assert_eq!(ranked.rank(probe), bits.count_range(0, probe));
             prop_assert_eq!(ranked.contains(probe), bits.contains(probe));
             prop_assert_eq!(ranked.count(), bits.count());
+            prop_assert_eq!(ranked.first(), (0..5_000).find(|number| bits.contains(*number)));
         }
     }
 }

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::bits::Bits;
-use super::eta::{Speed, poll_after};
+use super::eta::{Recent, Speed, poll_after};
 use super::line::Line;
 use super::policy::{Millis, Policy};
 use super::rank::Ranked;
 use super::standing::{Place, Standing, Status};
+use super::state::Limits;
 
 /// One generation's line, frozen.
 #[derive(Clone, Debug)]
@@ -60,10 +61,20 @@ pub struct Snapshot {
     pub sessions: u64,
     /// How fast the line moves.
     pub speed: Speed,
+    /// The calls of the last minute.
+    pub minute: Recent,
     /// The limits in force, operators' overrides included.
     pub policy: Arc<Policy>,
+    /// The limits as replicas stated them last.
+    pub stated: Arc<Policy>,
+    /// An operator's limits, above those.
+    pub limits: Limits,
+    /// Other limits, which those of this very call took the place of.
+    pub ousted: Option<Arc<Policy>>,
     /// An operator has paused the room: nobody is called.
     pub paused: bool,
+    /// When part of the room's past was last found lost; a room made from nothing may have lost all of it.
+    pub last_loss: Millis,
     /// Part of the room's past may have been lost, at this time, and its visitors' patience has not run out yet.
     pub lost_at: Option<Millis>,
     /// Places whose passes were given back before their time.
@@ -135,6 +146,13 @@ impl Snapshot {
         let Some(line) = self.lines.last() else { return true };
         place.generation > line.generation
             || (place.generation == line.generation && place.number >= line.next)
+    }
+
+    /// The first in line.
+    pub fn first(&self) -> Option<Place> {
+        self.lines
+            .iter()
+            .find_map(|line| Some(Place { generation: line.generation, number: line.waiting.first()? }))
     }
 
     /// The newest generation.

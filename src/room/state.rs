@@ -21,12 +21,12 @@ use super::bits::Bits;
 use super::eta::{History, Speed};
 use super::line::{Line, Seat};
 use super::policy::{Millis, Policy};
-use super::rate::Rate;
 use super::sessions::Expiring;
 use super::snapshot::Snapshot;
 use super::standing::Place;
 use super::token::MAX_EXACT;
 
+pub use control::{Control, Limits};
 pub use heal::HOLD_MS;
 
 /// The digest of a user's name: what a place belongs to where there is one for each user.
@@ -91,42 +91,6 @@ pub enum Outcome {
     Waiting(Place, u64),
     /// Not in line any more.
     Gone(Place),
-}
-
-/// What operators can do to a room.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Control {
-    /// Call nobody until resumed.
-    Pause,
-    /// Call again.
-    Resume,
-    /// Put these limits above the policy's; absent ones are the policy's again.
-    Limits(Limits),
-    /// Begin a new generation: every ticket and pass so far is void.
-    Reset,
-}
-
-/// An operator's limits, above those of the policy.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
-    /// Instead of the policy's capacity.
-    pub capacity: Option<u32>,
-    /// Instead of the policy's rate.
-    pub rate: Option<Rate>,
-    /// Instead of the policy's burst.
-    pub burst: Option<u32>,
-}
-
-impl Limits {
-    /// The policy with these limits above it.
-    pub fn above(&self, policy: &Policy) -> Policy {
-        Policy {
-            capacity: self.capacity.or(policy.capacity),
-            rate: self.rate.or(policy.rate),
-            burst: self.burst.unwrap_or(policy.burst),
-            ..policy.clone()
-        }
-    }
 }
 
 /// Who was heard of, by generation.
@@ -214,6 +178,8 @@ impl State {
 
     /// Takes in who was heard of (and, while healing, what a replica last knew), ticks, and freezes the room.
     pub fn observe(&mut self, call: &Call, beats: &Beats, known: Option<&Snapshot>, now: Millis) -> Snapshot {
+        let ousted =
+            call.policy.as_ref().filter(|stated| **stated != self.policy).map(|_| self.policy.clone());
         let now = self.begin(call, now);
         if let Some(known) = known {
             self.restore(known, now);
@@ -227,7 +193,7 @@ impl State {
         self.give_up_away(now);
         self.tick(now);
         self.forget_who_is_gone();
-        self.snapshot()
+        Snapshot { ousted, ..self.snapshot() }
     }
 
     /// Shows a ticket: a called number becomes a session, a lost one gets its place back.
@@ -333,8 +299,13 @@ impl State {
             called,
             sessions: self.sessions.count(),
             speed,
+            minute: self.history.minute(self.clock),
             policy: self.in_force.clone(),
+            stated: self.policy.clone(),
+            limits: self.limits.clone(),
+            ousted: None,
             paused: self.paused,
+            last_loss: self.lost_at,
             lost_at: (self.clock < self.doubt_until).then_some(self.lost_at),
             revoked: view,
             quiet: waiting == 0 && called == 0 && self.sessions.count() == 0 && self.revoked.count() == 0,

@@ -7,7 +7,7 @@ use super::{Room, Rooms};
 use crate::room::decision::{
     Admission, Facts, PassShown, Step, Verdict, Wait, bypass, decide, without_store,
 };
-use crate::room::policy::Policy;
+use crate::room::policy::{Policy, Source};
 use crate::room::snapshot::Snapshot;
 use crate::room::standing::{Place, Status};
 use crate::room::state::{Newcomer, Outcome};
@@ -15,10 +15,16 @@ use crate::room::token::Claims;
 use crate::store::StoreError;
 
 impl Rooms {
-    /// Answers a Check on a request under `policy`.
-    pub async fn check(&self, policy: &Arc<Policy>, preflight: bool, shown: &Shown) -> Verdict {
+    /// Answers a Check on a request under `policy`, as `source` states it.
+    pub async fn check(
+        &self,
+        policy: &Arc<Policy>,
+        source: Source,
+        preflight: bool,
+        shown: &Shown,
+    ) -> Verdict {
         // Before anything passes: whoever waits in a room that was turned off is to hear of it.
-        let room = self.room_with(policy);
+        let room = self.room_with(policy, source);
         if let Some(why) = bypass(policy, preflight) {
             return Verdict::Bypass(why);
         }

@@ -8,6 +8,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::MissedTickBehavior;
 
 use super::{Room, Rooms};
+use crate::room::policy::Millis;
 use crate::room::snapshot::{LineView, Snapshot};
 use crate::room::state::{Beats, Call};
 use crate::store::StoreError;
@@ -27,6 +28,15 @@ pub(super) struct Pace {
     again: AtomicBool,
     /// The room's activity when it was last found quiet; 0: it was not.
     quiet_at: AtomicU64,
+    /// When it was last renewed, by this process's clock.
+    renewed_at: AtomicU64,
+}
+
+impl Pace {
+    /// How long ago the room was renewed, in milliseconds.
+    pub(super) fn age(&self, now: Millis) -> Millis {
+        now.saturating_sub(self.renewed_at.load(Ordering::Relaxed))
+    }
 }
 
 impl Rooms {
@@ -88,12 +98,15 @@ impl Rooms {
         pace.done.store(covered, Ordering::Release);
         let snapshot = Arc::new(result?);
         pace.quiet_at.store(if snapshot.quiet { activity } else { 0 }, Ordering::Relaxed);
+        pace.renewed_at.store(self.now(), Ordering::Relaxed);
+        self.note_divergence(room, room.snapshot().as_deref(), &snapshot);
+        room.marks.lock().note(&snapshot);
         room.publish(&snapshot);
         Ok(snapshot)
     }
 
     async fn observe(&self, room: &Room) -> Result<Snapshot, StoreError> {
-        let call = Call { policy: room.policy.load_full(), hints: room.hints() };
+        let call = Call { policy: room.stated_policy(), hints: room.hints() };
         let mut heard = Heard::take(room);
         let observe = self.store.observe(&room.name, &call, &heard.beats, None);
         // In any case: this is how a room hears that its store is back.

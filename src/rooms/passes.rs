@@ -39,8 +39,8 @@ impl Rooms {
     /// The session behind a pass that was verified before and holds as it is, in a room whose limits are known to be
     /// these. `None` says nothing: [`Rooms::check`] finds out.
     pub fn held_as_is(&self, room: &Room, policy: &Arc<Policy>, pass: &str) -> Option<Held> {
-        let stated = room.policy.load();
-        let stated = stated.as_ref()?;
+        let stated = room.stated.load();
+        let stated = &stated.as_ref()?.policy;
         if policy.mode != Mode::Enforce || !(Arc::ptr_eq(stated, policy) || stated == policy) {
             return None;
         }

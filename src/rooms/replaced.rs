@@ -15,6 +15,8 @@ const MAX: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Replaced {
     lately: VecDeque<(Arc<Policy>, Millis)>,
+    /// When one source was last found against another.
+    conflict_at: Option<Millis>,
 }
 
 impl Replaced {
@@ -26,7 +28,28 @@ impl Replaced {
             self.lately.pop_front();
         }
         self.lately.push_back((old.clone(), now));
+        if takes_turns {
+            self.conflict_at = Some(now);
+        }
         takes_turns
+    }
+
+    /// Limits that take turns with those stated now; none: there is no conflict.
+    pub(super) fn taking_turns(&self, now: Millis) -> Vec<Arc<Policy>> {
+        if self.conflict_at.is_none_or(|at| now.saturating_sub(at) >= SOON_MS) {
+            return Vec::new();
+        }
+        self.still(now).cloned().collect()
+    }
+
+    /// Whether these limits were stated a short time ago.
+    pub(super) fn was_stated(&self, policy: &Policy, now: Millis) -> bool {
+        self.still(now).any(|known| **known == *policy)
+    }
+
+    fn still(&self, now: Millis) -> impl Iterator<Item = &Arc<Policy>> {
+        let lately = self.lately.iter().filter(move |(_, at)| now.saturating_sub(*at) < SOON_MS);
+        lately.map(|(policy, _)| policy)
     }
 }
 
@@ -44,7 +67,10 @@ mod tests {
         let (one, other) = (policy(1), policy(2));
         let mut replaced = Replaced::default();
         assert!(!replaced.change(&one, &other, 0), "a change");
+        assert!(replaced.was_stated(&one, 900) && replaced.taking_turns(900).is_empty());
         assert!(replaced.change(&other, &one, 1_000));
+        assert_eq!(replaced.taking_turns(1_000), [other.clone()]);
+        assert!(replaced.taking_turns(1_000 + SOON_MS).is_empty());
         assert!(replaced.change(&one, &other, 2_000));
         assert!(!replaced.change(&other, &one, 2_000 + SOON_MS), "taken back later on: a change");
     }

@@ -339,7 +339,7 @@ impl Room {
 
     /// The limits that new arrivals meet: as last stated here, or as the store has them.
     pub fn policy(&self) -> Option<Arc<Policy>> {
-        self.policy.load_full().or_else(|| self.snapshot().map(|snapshot| snapshot.policy.clone()))
+        self.stated_policy().or_else(|| self.snapshot().map(|snapshot| snapshot.policy.clone()))
     }
 }
 

@@ -58,7 +58,9 @@ pub enum LogsError {
 
 /// What goes before the filter given, which has the last word: what the Redis client warns of, the store says itself,
 /// once and in our words.
-const FILTER: &str = "fred=error";
+///
+/// What operators do to rooms is logged at every level: who wants less says so (`anteroom::audit=off`).
+const FILTER: &str = "fred=error,anteroom::audit=info";
 
 fn parse(filter: &str) -> Result<EnvFilter, LogsError> {
     EnvFilter::builder()
@@ -169,6 +171,19 @@ mod tests {
                     "{filter}"
                 );
                 assert!(tracing::enabled!(target: "fred::router", tracing::Level::ERROR), "{filter}");
+            });
+        }
+    }
+
+    #[test]
+    fn what_operators_do_is_logged_at_every_level() {
+        for (filter, expected) in [("error", true), ("anteroom=error", true), ("anteroom::audit=off", false)]
+        {
+            let lines =
+                tracing_subscriber::fmt().with_writer(std::io::sink).with_env_filter(parse(filter).unwrap());
+            tracing::subscriber::with_default(lines.finish(), || {
+                let logged = tracing::enabled!(target: "anteroom::audit", tracing::Level::INFO);
+                assert_eq!(logged, expected, "{filter}");
             });
         }
     }

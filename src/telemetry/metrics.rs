@@ -21,7 +21,8 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use self::label::{
-    Label, ListenerLabel, PollAnswer, StoreFault, StoreOp, StreamKind, TokenFault, TokenLabel, VerdictLabel,
+    Label, ListenerLabel, OperatorCall, OperatorResult, PollAnswer, StoreFault, StoreOp, StreamKind,
+    TokenFault, TokenLabel, VerdictLabel,
 };
 use self::process::Process;
 use self::room::{OTHER_ROOMS, RoomFamilies, RoomMetrics};
@@ -57,6 +58,7 @@ pub struct Metrics {
     users_not_kept: Counter,
     listeners: By<ListenerLabel, ListenerMetrics>,
     shards: ShardMetrics,
+    operator_calls: By<OperatorCall, By<OperatorResult, Counter>>,
 }
 
 impl Metrics {
@@ -125,6 +127,12 @@ impl Metrics {
             ),
             listeners: By::new(|listener: ListenerLabel| connections.of(listener)),
             shards: ShardMetrics::register(registry),
+            operator_calls: counters(
+                registry,
+                "operator_calls",
+                "What operators asked for",
+                ["op", "result"],
+            ),
             registry: root,
         }
     }
@@ -206,6 +214,11 @@ impl Metrics {
     /// A request's policy could not be understood.
     pub fn config_error(&self) {
         self.config_errors.inc();
+    }
+
+    /// An operator has asked for something.
+    pub fn operator_called(&self, call: OperatorCall, result: OperatorResult) {
+        self.operator_calls.of(call).of(result).inc();
     }
 
     /// A pass was shown whose signature was or was not known to hold.

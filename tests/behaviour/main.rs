@@ -15,6 +15,7 @@ mod grpc;
 mod http;
 mod leave;
 mod memory;
+mod operators;
 mod outage;
 mod over_redis;
 mod policies;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anteroom::clock::Clock;
 use anteroom::position::tracer::{TracerDesk, router};
+use anteroom::room::policy::Source;
 use anteroom::room::state::Subject;
 use anteroom::rooms::poll::Turn;
 use anteroom::rooms::visit::Shown;
@@ -130,7 +131,7 @@ async fn what_cannot_be_understood_is_a_problem_and_takes_no_place() {
 #[tokio::test(start_paused = true)]
 async fn a_room_is_found_by_host_or_name_and_where_there_is_none_nobody_waits() {
     let api = Api::open("capacity=0");
-    api.world.rooms.room_with(&policy("room=known capacity=0")).unwrap();
+    api.world.rooms.room_with(&policy("room=known capacity=0"), Source::ContextExtensions).unwrap();
     for (path, waits) in [
         ("/anteroom/v1/tracer?host=SHOP.example.&loginId=ann", "T"),
         ("/anteroom/v1/tracer?host=other.example&loginId=ann&room=shop", "T"),
@@ -355,7 +356,7 @@ impl Replica {
         let clock = Clock::starting_at(over_redis::START_MS);
         let metrics = Arc::new(Metrics::new(10));
         let rooms = Arc::new(Rooms::new(options, redis.store(), ring(), clock, metrics));
-        let room = rooms.room_with(&policy(words)).unwrap();
+        let room = rooms.room_with(&policy(words), Source::ContextExtensions).unwrap();
         Self { rooms, room }
     }
 

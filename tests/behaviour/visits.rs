@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anteroom::room::decision::{Bypass, Verdict};
+use anteroom::room::policy::Source;
 use anteroom::room::standing::Status;
 use anteroom::room::state::Subject;
 use anteroom::rooms::visit::{Shown, VisitError};
@@ -27,7 +28,7 @@ async fn told_positions_never_rise_however_many_come_and_go() {
         .map(|seed| {
             let (rooms, over, told) = (rooms.clone(), over.clone(), told.clone());
             tokio::spawn(async move {
-                let room = rooms.room_with(&policy("capacity=3")).unwrap();
+                let room = rooms.room_with(&policy("capacity=3"), Source::ContextExtensions).unwrap();
                 while !over.load(Ordering::SeqCst) {
                     let joined = rooms.join(&room, &Shown::default()).await.unwrap();
                     let mut answer = joined.clone();
@@ -241,7 +242,8 @@ async fn the_rooms_known_are_bounded_and_no_visitors_word_opens_one() {
     for room in ["one", "two"] {
         world.room(&format!("room={room} capacity=0"));
     }
-    let refused = world.rooms.room_with(&policy("room=three capacity=0")).err().unwrap();
+    let refused =
+        world.rooms.room_with(&policy("room=three capacity=0"), Source::ContextExtensions).err().unwrap();
     assert!(matches!(refused, StoreError::TooManyRooms { max: 2, .. }), "{refused}");
     let verdict = world.check("room=three capacity=0", &Shown::default()).await;
     assert!(matches!(&verdict, Verdict::Error { message } if message.contains("three")), "{verdict:?}");

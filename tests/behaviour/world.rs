@@ -12,6 +12,7 @@ use anteroom::page::Page;
 use anteroom::position::cadence::Cadence;
 use anteroom::position::{Desk, Streaming};
 use anteroom::room::decision::Verdict;
+use anteroom::room::policy::Source;
 use anteroom::room::token::{Key, KeyRing, Material};
 use anteroom::rooms::visit::{Answer, Shown};
 use anteroom::rooms::{Options, Room, Rooms};
@@ -93,7 +94,7 @@ impl World {
     }
 
     pub(crate) fn room(&self, words: &str) -> Arc<Room> {
-        self.rooms.room_with(&policy(words)).unwrap()
+        self.rooms.room_with(&policy(words), Source::ContextExtensions).unwrap()
     }
 
     pub(crate) fn desk(&self) -> Desk {
@@ -132,7 +133,7 @@ impl World {
     }
 
     pub(crate) async fn check(&self, words: &str, shown: &Shown) -> Verdict {
-        self.rooms.check(&policy(words), false, shown).await
+        self.rooms.check(&policy(words), Source::ContextExtensions, false, shown).await
     }
 }
 

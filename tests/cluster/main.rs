@@ -15,6 +15,7 @@ mod figures;
 mod fleet;
 mod ledger;
 mod losses;
+mod operators;
 mod profile;
 mod quiet;
 #[path = "../support/redis.rs"]

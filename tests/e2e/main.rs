@@ -16,6 +16,7 @@ mod grpc;
 mod grpc_web;
 mod harness;
 mod limits;
+mod operators;
 mod order;
 mod out_of_reach;
 mod outages;

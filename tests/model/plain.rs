@@ -27,5 +27,7 @@ pub(crate) fn plain(snapshot: &Snapshot) -> impl PartialEq + std::fmt::Debug + D
     let counts = (snapshot.waiting, snapshot.called, snapshot.sessions, snapshot.quiet);
     let speed = (snapshot.speed.per_second, snapshot.speed.confidence);
     let rest = (snapshot.at, snapshot.floor, snapshot.lost_at, snapshot.paused, speed);
-    (lines, counts, rest, revoked, format!("{:?}", snapshot.policy))
+    let stated = (&snapshot.policy, &snapshot.stated, &snapshot.limits, &snapshot.ousted);
+    let told = (snapshot.last_loss, snapshot.minute.calls, snapshot.minute.busy_ms, format!("{stated:?}"));
+    (lines, counts, rest, revoked, told)
 }

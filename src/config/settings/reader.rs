@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Purpose, Role, StoreChoice};
+use crate::admin::AdminToken;
 use crate::config::cli::Flags;
 use crate::config::keys;
 use crate::config::{Grade, Mistake, yaml};
@@ -163,6 +164,17 @@ impl Reader {
         self.warnings.extend(keys::exposed(file));
         let read = yaml::read_file(file).map_err(|mistake| vec![mistake]);
         read.and_then(|text| keys::parse(&text, file)).map_err(|found| self.mistakes.extend(found)).ok()
+    }
+
+    pub(super) fn admin_token(&mut self, file: Option<&Path>) -> Option<AdminToken> {
+        let file = file?;
+        self.warnings.extend(keys::exposed(file));
+        let text = yaml::read_file(file).map_err(|unreadable| self.mistakes.push(unreadable)).ok()?;
+        let wrong = |remedy| {
+            let problem = format!("{}: is no token", file.display());
+            self.wrong("admin-token-file", problem, remedy);
+        };
+        AdminToken::parse(&text).map_err(wrong).ok()
     }
 
     pub(super) fn page(&mut self, file: Option<&Path>) -> Page {

@@ -18,14 +18,23 @@ use crate::room::state::Limits;
 /// What a replica keeps between two snapshots of a room.
 #[derive(Default)]
 pub(super) struct View {
-    /// The texts that the limits in force were read from, and those limits.
-    policy: Option<(String, Arc<Policy>)>,
+    /// The texts that limits were read from, and those limits.
+    policy: Option<(String, Read)>,
     /// Which revocations these are, and how many there have been.
     epoch: u64,
     revocations: u64,
     revoked: Expiring,
     /// The same as snapshots share it; made anew only after a change.
     shared: Arc<HashSet<Place>>,
+}
+
+/// Limits read from their texts.
+#[derive(Clone)]
+struct Read {
+    stated: Arc<Policy>,
+    limits: Limits,
+    /// In force: the latter above the former.
+    policy: Arc<Policy>,
 }
 
 impl View {
@@ -36,7 +45,7 @@ impl View {
 
     /// Reads an answer of `lua/observe.lua`.
     pub(super) fn snapshot(&mut self, value: Value) -> Result<Snapshot, Garbled> {
-        let values: [Value; 14] = array(value)?.try_into().map_err(|_| Garbled("a snapshot of 14"))?;
+        let values: [Value; 16] = array(value)?.try_into().map_err(|_| Garbled("a snapshot of 16"))?;
         let [
             at,
             floor,
@@ -52,9 +61,15 @@ impl View {
             policy,
             limits,
             lines,
+            last_loss,
+            ousted,
         ] = values;
         let at = number(&at)?;
-        let policy = self.policy(text(&policy)?, text(&limits)?)?;
+        let Read { stated, limits, policy } = self.policy(text(&policy)?, text(&limits)?)?;
+        let ousted = match text(&ousted)? {
+            "" => None,
+            other => Some(Arc::new(read_policy(other)?)),
+        };
         self.revoke(number(&epoch)?, number(&revocations)?, number(&goes_on)? == 1, &array(revoked)?, at)?;
         let lines = array(lines)?.into_iter().map(line).collect::<Result<Vec<_>, _>>()?;
         let (waiting, called) = lines.iter().fold((0, 0), |(waiting, called), line| {
@@ -71,30 +86,34 @@ impl View {
             called,
             sessions,
             speed,
+            minute: history.minute(at),
             policy,
+            stated,
+            limits,
+            ousted,
             paused,
+            last_loss: number(&last_loss)?,
             lost_at: Some(number(&lost_at)?).filter(|at| *at > 0),
             revoked: self.shared.clone(),
             quiet: waiting == 0 && called == 0 && sessions == 0 && self.revoked.count() == 0,
         })
     }
 
-    /// The limits in force.
-    fn policy(&mut self, policy: &str, limits: &str) -> Result<Arc<Policy>, Garbled> {
+    /// The limits in force; read only where their texts have changed.
+    fn policy(&mut self, policy: &str, limits: &str) -> Result<Read, Garbled> {
         let texts = format!("{policy}\n{limits}");
         if let Some((_, read)) = self.policy.as_ref().filter(|(known, _)| *known == texts) {
             return Ok(read.clone());
         }
-        let json = |text: &str| text.split_once('\n').map(|(_, json)| json.to_owned()).unwrap_or_default();
-        let stated: Policy =
-            serde_json::from_str(&json(policy)).map_err(|_| Garbled("a policy of this version"))?;
+        let stated = Arc::new(read_policy(policy)?);
         let limits: Limits = match limits {
             "" => Limits::default(),
-            limits => serde_json::from_str(&json(limits)).map_err(|_| Garbled("limits of this version"))?,
+            limits => serde_json::from_str(json(limits)).map_err(|_| Garbled("limits of this version"))?,
         };
-        let in_force = Arc::new(limits.above(&stated));
-        self.policy = Some((texts, in_force.clone()));
-        Ok(in_force)
+        let policy = Arc::new(limits.above(&stated));
+        let read = Read { stated, limits, policy };
+        self.policy = Some((texts, read.clone()));
+        Ok(read)
     }
 
     fn revoke(
@@ -125,6 +144,15 @@ impl View {
         (self.epoch, self.revocations) = (epoch, revocations);
         Ok(())
     }
+}
+
+/// What stands below the line of numbers.
+fn json(text: &str) -> &str {
+    text.split_once('\n').map_or("", |(_, json)| json)
+}
+
+fn read_policy(text: &str) -> Result<Policy, Garbled> {
+    serde_json::from_str(json(text)).map_err(|_| Garbled("a policy of this version"))
 }
 
 fn line(value: Value) -> Result<LineView, Garbled> {

@@ -153,6 +153,42 @@ label! {
 }
 
 label! {
+    /// What an operator asks for.
+    OperatorCall {
+        /// The rooms.
+        List => "list",
+        /// One room.
+        Show => "show",
+        /// Call nobody.
+        Pause => "pause",
+        /// Call again.
+        Resume => "resume",
+        /// Put limits above those stated.
+        Limits => "limits",
+        /// Take these away again.
+        Clear => "clear",
+        /// Begin a new generation.
+        Reset => "reset",
+    }
+}
+
+label! {
+    /// What became of that.
+    OperatorResult {
+        /// It was done.
+        Done => "done",
+        /// The token was missing or wrong.
+        Unauthorized => "unauthorized",
+        /// The call could not be understood.
+        Wrong => "wrong",
+        /// Nobody knows the room.
+        NoRoom => "no_room",
+        /// The store did not answer, or too many calls are under way.
+        Unavailable => "unavailable",
+    }
+}
+
+label! {
     /// How a store call failed.
     StoreFault {
         /// No answer within the budget, or none at all.
@@ -273,6 +309,8 @@ mod tests {
         check::<VerdictLabel>();
         check::<StoreOp>();
         check::<StoreFault>();
+        check::<OperatorCall>();
+        check::<OperatorResult>();
         check::<StreamKind>();
         check::<TokenLabel>();
         check::<TokenFault>();

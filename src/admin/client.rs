@@ -1,0 +1,169 @@
+//! The operators' client, `anteroom rooms`: asks an admin listener, and shows what it answers.
+
+mod http;
+mod table;
+mod watch;
+
+pub use self::http::Target;
+
+use std::fmt;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use ::http::Method;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use self::http::Client;
+use super::overview::{List, Overview};
+use crate::room::name::RoomName;
+use crate::room::state::Limits;
+
+/// Exit status: it was refused, or there is no such room.
+const REFUSED: u8 = 1;
+/// Exit status: nobody answered as an admin listener does.
+const UNREACHABLE: u8 = 2;
+
+/// What is to be asked of whom.
+pub struct Order {
+    /// The admin listener.
+    pub target: Target,
+    /// The operators' token; without one the listener will refuse.
+    pub token: Option<String>,
+    /// JSON instead of text for people.
+    pub json: bool,
+    /// What.
+    pub what: What,
+}
+
+/// What an operator wants.
+#[derive(Debug, PartialEq)]
+pub enum What {
+    /// Every room.
+    List,
+    /// One room.
+    Show(RoomName),
+    /// Call nobody.
+    Pause(RoomName),
+    /// Call again.
+    Resume(RoomName),
+    /// Put limits above those stated.
+    Limits(RoomName, Limits),
+    /// Take these away again.
+    Clear(RoomName),
+    /// Begin anew, with the room's name once more.
+    Reset(RoomName, String),
+    /// Show one room or all of them, so often.
+    Watch(Option<RoomName>, Duration),
+}
+
+/// What the answer is written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Screen {
+    /// A terminal, which can be drawn anew.
+    pub terminal: bool,
+    /// Colours are welcome.
+    pub colour: bool,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+enum Failure {
+    /// Refused, with a reason.
+    Refused(String),
+    /// Nobody answered as an admin listener does.
+    Unreachable(String),
+    /// The answer could not be written.
+    Unwritten(io::Error),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(why) | Self::Unreachable(why) => f.write_str(why),
+            Self::Unwritten(error) => write!(f, "the answer cannot be written: {error}"),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Unwritten(error)
+    }
+}
+
+/// Carries out an order and writes what came of it. Answers the exit status: 0 done, 1 refused or no such room, 2 nobody
+/// answered; with an error message unless it is 0.
+pub async fn run(order: Order, screen: Screen, out: &mut (dyn Write + Send)) -> (u8, Option<String>) {
+    let Order { target, token, json, what } = order;
+    let client = Client::new(target, token);
+    let shown = match what {
+        What::Watch(room, every) => watch::watch(&client, room.as_ref(), every, json, screen, out).await,
+        what => once(&client, what, json, screen, out).await,
+    };
+    match shown {
+        Ok(()) => (0, None),
+        // Whoever read it has seen enough, as `head` does.
+        Err(Failure::Unwritten(error)) if error.kind() == io::ErrorKind::BrokenPipe => (0, None),
+        Err(failure @ Failure::Refused(_)) => (REFUSED, Some(failure.to_string())),
+        Err(failure) => (UNREACHABLE, Some(failure.to_string())),
+    }
+}
+
+async fn once(
+    client: &Client,
+    what: What,
+    json: bool,
+    screen: Screen,
+    out: &mut (dyn Write + Send),
+) -> Result<(), Failure> {
+    let none = || None;
+    let (method, room, rest, body) = match what {
+        What::List | What::Watch(..) => {
+            let rooms = all(client).await?;
+            return Ok(if json { write_json(&rooms, out) } else { table::rooms(&rooms, screen, out) }?);
+        }
+        What::Show(room) => (Method::GET, room, "", none()),
+        What::Pause(room) => (Method::POST, room, "/pause", none()),
+        What::Resume(room) => (Method::POST, room, "/resume", none()),
+        What::Limits(room, limits) => {
+            let stated = json!(limits);
+            (Method::POST, room, "/limits", Some(stated))
+        }
+        What::Clear(room) => (Method::DELETE, room, "/limits", none()),
+        What::Reset(room, confirm) => (Method::POST, room, "/reset", Some(json!({ "confirm": confirm }))),
+    };
+    let answer = client.call(method, &format!("/rooms/{room}{rest}"), body.as_ref()).await?;
+    let room: Overview = read(answer)?;
+    Ok(if json { write_json(&room, out) } else { table::room(&room, out) }?)
+}
+
+/// Every room, page by page.
+async fn all(client: &Client) -> Result<Vec<Overview>, Failure> {
+    let mut rooms = Vec::new();
+    let mut after = String::new();
+    loop {
+        let answer = client.call(Method::GET, &format!("/rooms?after={after}"), None).await?;
+        let mut page: List = read(answer)?;
+        rooms.append(&mut page.rooms);
+        match page.next {
+            // A listener that leads in a circle must not lead us on for ever.
+            Some(next) if next > after => after = next,
+            _ => return Ok(rooms),
+        }
+    }
+}
+
+async fn one(client: &Client, room: &RoomName) -> Result<Overview, Failure> {
+    read(client.call(Method::GET, &format!("/rooms/{room}"), None).await?)
+}
+
+fn read<T: DeserializeOwned>(answer: Value) -> Result<T, Failure> {
+    let other = |error| Failure::Unreachable(format!("the answer is not one of this version: {error}"));
+    serde_json::from_value(answer).map_err(other)
+}
+
+fn write_json(told: &impl serde::Serialize, out: &mut (dyn Write + Send)) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, told)?;
+    writeln!(out)
+}
