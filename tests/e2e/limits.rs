@@ -95,7 +95,7 @@ async fn a_capacity_raised_and_lowered_in_the_watched_file_holds_without_a_resta
         .change(&[("capacity", "1")], "the room has become smaller", || async {
             // Limits come with requests.
             stand(behind).await;
-            (scene.metric("anteroom_capacity").await as u64 == 1).then_some(())
+            (scene.metric("anteroom_capacity").await.to_string() == "1").then_some(())
         })
         .await;
     // Nobody is thrown out, and nobody is let in until there is room.
@@ -106,7 +106,7 @@ async fn a_capacity_raised_and_lowered_in_the_watched_file_holds_without_a_resta
         visitor.leave().await;
     }
     until("one is left inside", SOON, || async {
-        (scene.metric("anteroom_sessions").await as u64 == 1).then_some(())
+        (scene.metric("anteroom_sessions").await.to_string() == "1").then_some(())
     })
     .await;
     stand(behind).await;
