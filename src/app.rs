@@ -14,6 +14,7 @@ use tokio::runtime::{self, Runtime};
 use tonic::server::NamedService;
 use tonic::service::Routes as GrpcRoutes;
 use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::{self, Health, HealthServer};
 use tonic_health::server::HealthReporter;
 use tracing::info;
 
@@ -231,7 +232,12 @@ impl Wiring<'_> {
             let meter = self.metrics.listener(ListenerLabel::Client);
             let router = position::http::router(desk)
                 .merge(position::tracer::router(self.tracer_desk()))
-                .merge(authz::forward::router(gate));
+                .merge(authz::forward::router(gate))
+                // Envoy checks each cluster's health at the cluster's own port; it leads no client there.
+                .route_service(
+                    &format!("/{}/{{*call}}", health_server::SERVICE_NAME),
+                    self.health(tasks, ""),
+                );
             tasks.spawn(
                 "client HTTP",
                 serve_http(http.served_by(&self.workers), router, limits, meter, shutdown),
@@ -275,13 +281,18 @@ impl Wiring<'_> {
 
     /// What stands beside the gRPC service of this name: its health, and reflection.
     fn beside(&self, tasks: &mut Tasks, name: &'static str) -> Result<GrpcRoutes, AppError> {
-        let (health, health_service) = tonic_health::server::health_reporter();
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .build_v1()?;
-        tasks.spawn("gRPC health", report_health(name, health, self.readiness.clone(), tasks.shutdown()));
-        Ok(GrpcRoutes::new(health_service).add_service(reflection).prepare())
+        Ok(GrpcRoutes::new(self.health(tasks, name)).add_service(reflection).prepare())
+    }
+
+    /// gRPC health, for all and for the service of this name.
+    fn health(&self, tasks: &mut Tasks, name: &'static str) -> HealthServer<impl Health + use<>> {
+        let (reporter, service) = tonic_health::server::health_reporter();
+        tasks.spawn("gRPC health", report_health(name, reporter, self.readiness.clone(), tasks.shutdown()));
+        service
     }
 }
 

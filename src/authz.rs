@@ -76,9 +76,14 @@ impl Gate {
     }
 
     /// Answers Envoy's question, a `CheckRequest`, with a `CheckResponse`, which comes behind what is in `answer`
-    /// already. An error if the question cannot be read.
-    pub async fn check(&self, message: &[u8], mut answer: Vec<u8>) -> Result<Vec<u8>, Unreadable> {
-        let question = Question::read(message)?;
+    /// already. `traceparent`: that of the call, where there is one. An error if the question cannot be read.
+    pub async fn check(
+        &self,
+        message: &[u8],
+        traceparent: Option<&str>,
+        mut answer: Vec<u8>,
+    ) -> Result<Vec<u8>, Unreadable> {
+        let question = Question::read(message)?.called_by(traceparent);
         if self.let_through(&question, &mut answer).is_some() {
             return Ok(answer);
         }
@@ -116,6 +121,11 @@ impl Gate {
         answer
     }
 
+    /// Whether anybody wants to know which trace a Check belongs to.
+    fn notes_traces(&self) -> bool {
+        self.tracer.is_on() || tracing::enabled!(tracing::Level::DEBUG)
+    }
+
     /// Measures, traces and logs a Check that was answered just now.
     fn note(
         &self,
@@ -127,10 +137,10 @@ impl Gate {
     ) {
         let took = begun.elapsed();
         self.rooms.metrics().check_took(label, took);
-        if !self.tracer.is_on() && !tracing::enabled!(tracing::Level::DEBUG) {
+        if !self.notes_traces() {
             return;
         }
-        let trace = question.traceparent().and_then(TraceContext::parse);
+        let trace = question.traceparents().find_map(TraceContext::parse);
         let begun_at = SystemTime::now() - took;
         if let Some(span) = trace.as_ref().and_then(|trace| self.tracer.check_span(trace, begun_at)) {
             span.finish(room, label, position);

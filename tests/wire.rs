@@ -45,7 +45,7 @@ fn ask_everything(question: &Question<'_>) {
         question.path_and_query(),
         question.request_id(),
         question.accept_language(),
-        question.traceparent(),
+        question.traceparents().next(),
     ];
     let flags = [
         question.is_http(),

@@ -26,6 +26,9 @@ pub const NAME: &str = crate::pb::envoy::service::auth::v3::authorization_server
 /// The path of a Check.
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 
+/// In which trace the caller asks.
+const TRACEPARENT: &str = "traceparent";
+
 /// What stands before a message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
 /// The longest question, in bytes: as tonic has it for all others.
@@ -50,7 +53,8 @@ where
                 let called = Box::pin(async move { others.call(request).await });
                 return Ok(called.await?.map(Reply::Other));
             }
-            Ok(match answer(&gate, request.into_body()).await {
+            let trace = if gate.notes_traces() { request.headers().get(TRACEPARENT).cloned() } else { None };
+            Ok(match answer(&gate, trace, request.into_body()).await {
                 Ok(framed) => {
                     let mut response = Response::new(Reply::Message(framed.into()));
                     let grpc = HeaderValue::from_static("application/grpc");
@@ -64,7 +68,7 @@ where
 }
 
 /// The answer to a question, each with its prefix.
-async fn answer<B>(gate: &Gate, body: B) -> Result<Vec<u8>, Status>
+async fn answer<B>(gate: &Gate, trace: Option<HeaderValue>, body: B) -> Result<Vec<u8>, Status>
 where
     B: HttpBody<Data = Bytes>,
     B::Error: Into<BoxError>,
@@ -72,7 +76,8 @@ where
     let framed = whole(body).await?;
     let mut answer = Vec::with_capacity(USUAL_ANSWER);
     answer.extend([0; PREFIX]);
-    let checked = gate.check(message(&framed)?, answer).await;
+    let trace = trace.as_ref().and_then(|trace| trace.to_str().ok());
+    let checked = gate.check(message(&framed)?, trace, answer).await;
     let mut answer = checked.map_err(|unreadable| Status::internal(unreadable.to_string()))?;
     let len = u32::try_from(answer.len() - PREFIX);
     let len = len.map_err(|_| Status::internal("the answer is longer than gRPC can say"))?;

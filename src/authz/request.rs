@@ -32,22 +32,32 @@ pub enum Grpc {
 ///
 /// Anything may be missing: the HTTP attributes, the path (`CONNECT` has none), the headers.
 #[derive(Debug)]
-pub struct Question<'a>(Asked<'a>);
+pub struct Question<'a> {
+    asked: Asked<'a>,
+    /// The `traceparent` of the call that asks.
+    caller: Option<&'a str>,
+}
 
 impl<'a> From<Asked<'a>> for Question<'a> {
     fn from(asked: Asked<'a>) -> Self {
-        Self(asked)
+        Self { asked, caller: None }
     }
 }
 
 impl<'a> Question<'a> {
     /// Reads a `CheckRequest`.
     pub fn read(message: &'a [u8]) -> Result<Self, Unreadable> {
-        Asked::read(message).map(Self)
+        Asked::read(message).map(Self::from)
+    }
+
+    /// The same with the `traceparent` that the call itself carried.
+    #[must_use]
+    pub fn called_by(self, traceparent: Option<&'a str>) -> Self {
+        Self { caller: traceparent, ..self }
     }
 
     fn http(&self) -> Option<&Http<'a>> {
-        self.0.http.as_ref()
+        self.asked.http.as_ref()
     }
 
     fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
@@ -164,14 +174,15 @@ impl<'a> Question<'a> {
         by_upgrade || by_connect
     }
 
-    /// The W3C `traceparent`, not yet checked.
-    pub fn traceparent(&self) -> Option<&'a str> {
-        self.header("traceparent")
+    /// The W3C `traceparent`s that may say which trace this belongs to, not yet checked: that of the call, as Envoy asks
+    /// in a span of its own where it traces, then that of the visitor's request.
+    pub fn traceparents(&self) -> impl Iterator<Item = &'a str> {
+        self.caller.into_iter().chain(self.header("traceparent"))
     }
 
     /// The route's `context_extensions`, in no particular order.
     pub fn context_extensions(&self) -> &[(&'a str, &'a str)] {
-        self.0.context_extensions.entries()
+        self.asked.context_extensions.entries()
     }
 
     /// The route metadata of the namespace `anteroom`, by key; empty without any.
@@ -179,14 +190,14 @@ impl<'a> Question<'a> {
     /// Numbers and truth values come as text. Anything else (lists, nested values, null) is a [`Mistake`]; all of
     /// them are reported.
     pub fn route_metadata(&self) -> Result<Vec<(&str, Cow<'_, str>)>, Vec<Mistake>> {
-        metadata::room_pairs(self.0.route_metadata.as_ref())
+        metadata::room_pairs(self.asked.route_metadata.as_ref())
     }
 
     /// The user whom Envoy's `jwt_authn` filter has verified.
     ///
     /// `payload_key` is that filter's `payload_in_metadata`; `None` takes the first payload with a `sub`, by key.
     pub fn subject(&self, payload_key: Option<&str>) -> Option<Subject<'_>> {
-        metadata::subject(self.0.metadata.as_ref(), payload_key)
+        metadata::subject(self.asked.metadata.as_ref(), payload_key)
     }
 }
 

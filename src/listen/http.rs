@@ -13,7 +13,7 @@ use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
@@ -75,18 +75,20 @@ where
     let mut acceptor = Acceptor::new(bound, limits, metrics);
     let streams = TaskTracker::new();
     let mut connections = JoinSet::new();
+    let closed = CancellationToken::new();
     let mut closing = pin!(shutdown.closing());
     loop {
         tokio::select! {
             biased;
-            () = &mut closing => break,
             Some(ended) = connections.join_next() => { ending(ended); }
             accepted = acceptor.accept() => {
                 let (runtime, share) = shares.next();
                 let (service, streams, shutdown) = (service.clone(), streams.clone(), shutdown.clone());
+                // One for each: it is looked at whenever the connection does anything, behind a lock of its own.
+                let closed = closed.child_token();
                 let serving = async move {
                     let ending = match accepted.here() {
-                        Ok(conn) => serve(conn, service, limits, streams, shutdown).await,
+                        Ok(conn) => serve(conn, service, limits, streams, shutdown, closed).await,
                         Err(error) => {
                             tracing::error!(%error, "an accepted connection cannot be served; is the limit on open files too low?");
                             Ending::Ended
@@ -97,9 +99,14 @@ where
                 };
                 connections.spawn_on(serving, runtime);
             }
+            // Last: who has connected by now is served.
+            () = &mut closing => break,
         }
     }
     drop(acceptor);
+    // Only now: a proxy that is told to go elsewhere connects anew at once. If that is refused it asks another replica;
+    // a connection that nobody takes up any more would look like a crash to it.
+    closed.cancel();
     let mut unfinished = 0;
     let finished = async {
         while let Some(ended) = connections.join_next().await {
@@ -146,6 +153,7 @@ async fn serve<S, B>(
     limits: Limits,
     streams: TaskTracker,
     shutdown: Shutdown,
+    closed: CancellationToken,
 ) -> Ending
 where
     S: Service<Request<Arriving>, Response = Response<B>> + Clone + Send + 'static,
@@ -162,11 +170,17 @@ where
     let _gone = gone.drop_guard();
     let work = conn.work();
     let remote = limits.tell_remote.then(|| conn.remote());
-    let service = Accounted::new(service, work.clone(), shutdown.clone(), remote);
+    let service = Accounted::new(service, work.clone(), shutdown, remote);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(conn), service));
+    let heard = Instant::now() + LOOK;
+    let closing = async {
+        closed.cancelled().await;
+        // Who has just connected has a request on its way, and would be hung up on before a word was heard.
+        sleep_until(heard).await;
+    };
     let served = tokio::select! {
         served = connection.as_mut() => served,
-        () = shutdown.closing() => {
+        () = closing => {
             connection.as_mut().graceful_shutdown();
             let given_up = async {
                 let mut before = None;

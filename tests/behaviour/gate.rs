@@ -58,7 +58,7 @@ fn by(user: &str, mut question: CheckRequest) -> CheckRequest {
 }
 
 async fn ask(gate: &Gate, question: CheckRequest) -> CheckResponse {
-    let answer = gate.check(&question.encode_to_vec(), Vec::new()).await.unwrap();
+    let answer = gate.check(&question.encode_to_vec(), None, Vec::new()).await.unwrap();
     CheckResponse::decode(answer.as_slice()).unwrap()
 }
 

@@ -1,26 +1,24 @@
 //! Replicas of the service: real processes over one store, with keys and rooms in common.
 
 use std::fs::OpenOptions;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 
 use crate::door::Door;
 use crate::redis::server::signal;
 use crate::redis::{SOON, ports, start, until};
+use crate::tokens::{Parts, SigningKey, write_keys};
 
 /// Several processes of the service. They end with this.
 pub(crate) struct Fleet {
     // Before their files.
     replicas: Vec<Replica>,
-    secret: [u8; 32],
+    /// The key that all sign with, until they are given others.
+    pub(crate) key: SigningKey,
     files: tempfile::TempDir,
     artifacts: PathBuf,
     store: String,
@@ -51,18 +49,11 @@ impl Fleet {
         }
         std::fs::create_dir_all(&artifacts).unwrap();
         let files = tempfile::tempdir().unwrap();
-        let secret: [u8; 32] = rand::random();
-        let encoded = STANDARD.encode(secret);
-        let keys = files.path().join("keys.yaml");
-        std::fs::write(
-            &keys,
-            format!("keys:\n  - {{ kid: \"fleet\", alg: HS256, secret: \"{encoded}\" }}\n"),
-        )
-        .unwrap();
-        std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let key = SigningKey::fresh("fleet");
+        key.write(&files.path().join("keys.yaml"));
         std::fs::write(files.path().join("rooms.yaml"), rooms).unwrap();
         let flags = ["--drain", "2s"].map(str::to_owned).to_vec();
-        Self { replicas: Vec::new(), secret, files, artifacts, store: store.to_owned(), flags }
+        Self { replicas: Vec::new(), key, files, artifacts, store: store.to_owned(), flags }
     }
 
     /// The same with these settings in place of `--drain 2s`.
@@ -144,13 +135,19 @@ impl Fleet {
 
     /// A token signed with the fleet's key, or with one that is not.
     pub(crate) fn token(&self, kind: &str, claims: &Value, genuine: bool) -> String {
-        let encode = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
         let header = json!({"typ": kind, "alg": "HS256", "kid": "fleet"});
-        let message = format!("{}.{}", encode(&header), encode(claims));
-        let secret = if genuine { self.secret } else { rand::random() };
-        let key = EncodingKey::from_secret(&secret);
-        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
-        format!("{message}.{signature}")
+        let parts = Parts { header, claims: claims.clone() };
+        if genuine { self.key.sign(&parts) } else { SigningKey::fresh("fleet").sign(&parts) }
+    }
+
+    /// The store of replicas that are started from now on.
+    pub(crate) fn use_store(&mut self, store: &str) {
+        store.clone_into(&mut self.store);
+    }
+
+    /// Puts these keys into the keys file, the first to sign: for replicas that are started from now on.
+    pub(crate) fn use_keys(&self, keys: &[&SigningKey]) {
+        write_keys(keys, &self.files.path().join("keys.yaml"));
     }
 }
 

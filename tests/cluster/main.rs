@@ -21,6 +21,10 @@ mod quiet;
 #[path = "../support/redis.rs"]
 mod redis;
 mod replicas;
+mod rolling;
 mod storms;
 mod support;
+#[allow(dead_code)]
+#[path = "../e2e/harness/tokens.rs"]
+mod tokens;
 mod trespass;

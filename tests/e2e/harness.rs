@@ -6,6 +6,7 @@
 //! - Logs are kept in `$ANTEROOM_ARTIFACTS`, else `artifacts/`, in a folder for each test.
 
 pub(crate) mod backend;
+pub(crate) mod collector;
 pub(crate) mod config;
 pub(crate) mod doors;
 pub(crate) mod ports;
@@ -76,6 +77,8 @@ pub(crate) struct Scene {
     /// The key that the service signs with.
     pub(crate) key: SigningKey,
     files: tempfile::TempDir,
+    /// Settings of the service beside those that all scenes share.
+    flags: Vec<String>,
 }
 
 impl Scene {
@@ -91,17 +94,31 @@ impl Scene {
     ) -> Self {
         let backend = Backend::start().await;
         let origin = backend.origin();
-        Self::set(test, backend, |config| change(config, &origin)).await
+        Self::set(test, backend, &[], |config| change(config, &origin)).await
     }
 
     /// The scene with changes to `envoy/envoy.yaml`. `test` names the folder of its logs.
     pub(crate) async fn with(test: &str, change: impl FnOnce(EnvoyConfig) -> EnvoyConfig) -> Self {
-        Self::set(test, Backend::start().await, change).await
+        Self::with_flags(test, &[], change).await
     }
 
-    async fn set(test: &str, backend: Backend, change: impl FnOnce(EnvoyConfig) -> EnvoyConfig) -> Self {
+    /// As [`Scene::with`], with further settings of the service.
+    pub(crate) async fn with_flags(
+        test: &str,
+        flags: &[&str],
+        change: impl FnOnce(EnvoyConfig) -> EnvoyConfig,
+    ) -> Self {
+        Self::set(test, Backend::start().await, flags, change).await
+    }
+
+    async fn set(
+        test: &str,
+        backend: Backend,
+        flags: &[&str],
+        change: impl FnOnce(EnvoyConfig) -> EnvoyConfig,
+    ) -> Self {
         let envoy_bin = envoy();
-        let scene = Self::start("envoy", test, backend, |ports, files| {
+        let scene = Self::start("envoy", test, backend, flags, |ports, files| {
             let envoy_yaml = files.join("envoy.yaml");
             std::fs::write(&envoy_yaml, change(EnvoyConfig::shipped()).text(ports)).unwrap();
             let mut command = Command::new(envoy_bin);
@@ -120,13 +137,14 @@ impl Scene {
         test: &str,
         command: impl FnOnce(&Ports, &Path) -> Command,
     ) -> Self {
-        Self::start(name, test, Backend::start().await, command).await
+        Self::start(name, test, Backend::start().await, &[], command).await
     }
 
     async fn start(
         name: &'static str,
         test: &str,
         backend: Backend,
+        flags: &[&str],
         command: impl FnOnce(&Ports, &Path) -> Command,
     ) -> Self {
         let artifacts = artifacts(test);
@@ -137,12 +155,13 @@ impl Scene {
         key.write(&files.path().join("keys.yaml"));
         let mut command = command(&ports, files.path());
 
-        let service = start_service(&ports, files.path(), &artifacts);
+        let flags: Vec<_> = flags.iter().map(ToString::to_string).collect();
+        let service = start_service(&ports, files.path(), &artifacts, &flags);
         // nginx starts others, which a killed one would leave behind.
         let start = if name == "nginx" { Program::start_group } else { Program::start };
         let proxy = start(name, &mut command, &artifacts);
         let mut scene =
-            Self { proxy, service: Some(service), backend, ports, envoy_yaml, artifacts, key, files };
+            Self { proxy, service: Some(service), backend, ports, envoy_yaml, artifacts, key, files, flags };
         scene.wait_ready().await;
         scene
     }
@@ -205,7 +224,7 @@ impl Scene {
     /// Starts the service again on the same ports, state directory and keys, and waits until all is ready.
     pub(crate) async fn restart_service(&mut self) {
         assert!(self.service.is_none(), "the service still runs");
-        self.service = Some(start_service(&self.ports, self.files.path(), &self.artifacts));
+        self.service = Some(start_service(&self.ports, self.files.path(), &self.artifacts, &self.flags));
         self.wait_ready().await;
     }
 
@@ -231,7 +250,7 @@ impl Scene {
     }
 }
 
-fn start_service(ports: &Ports, files: &Path, artifacts: &Path) -> Program {
+fn start_service(ports: &Ports, files: &Path, artifacts: &Path, flags: &[String]) -> Program {
     let mut command = Command::new(anteroom());
     // A variable of the developer's shell must not change what is tested.
     for (name, _) in std::env::vars_os() {
@@ -259,5 +278,6 @@ fn start_service(ports: &Ports, files: &Path, artifacts: &Path) -> Program {
     if rooms.exists() {
         command.arg("--rooms").arg(rooms);
     }
+    command.args(flags);
     Program::start("anteroom", &mut command, artifacts)
 }

@@ -72,8 +72,8 @@ async fn a_replica_that_has_died_costs_nobody_an_error_before_envoy_notices() {
         "        - endpoint: { address: { socket_address: { address: 127.0.0.1, port_value: 50051 } } }\n";
     // Nobody listens on port 1; and without health checks Envoy never notices.
     let dead = ENDPOINT.replace("50051", "1");
-    let checks = "    health_checks:\n    - grpc_health_check: {}\n      timeout: 1s\n      interval: 2s\n      \
-                  no_traffic_interval: 5s\n      unhealthy_threshold: 2\n      healthy_threshold: 1\n";
+    let checks = "    health_checks:\n    - grpc_health_check: {}\n      timeout: 1s\n      interval: 1s\n      \
+                  no_traffic_interval: 1s\n      unhealthy_threshold: 2\n      healthy_threshold: 1\n";
     let scene = Scene::with("a_replica_that_has_died_costs_nobody_an_error_before_envoy_notices", |config| {
         config.replace(ENDPOINT, &format!("{ENDPOINT}{dead}")).replace(checks, "")
     })

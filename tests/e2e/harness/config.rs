@@ -1,6 +1,7 @@
 //! `envoy/envoy.yaml` with the ports and limits that a test wants.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use super::ports::Ports;
 
@@ -47,6 +48,27 @@ impl EnvoyConfig {
         let begin = bare.0.find("                typed_per_filter_config:\n                  envoy.filters.http.ext_authz:\n                    \"@type\": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute\n                    check_settings:").expect("the settings of /shop");
         let end = begin + bare.0[begin..].find("\n\n").expect("an empty line after the limits");
         Self(format!("{}{}", &bare.0[..begin], &bare.0[end..]))
+    }
+
+    /// The same with its routes in a file of their own, which Envoy watches; and the text for that file.
+    pub(crate) fn with_routes_in(self, file: &Path) -> (Self, String) {
+        const BEGIN: &str = "          route_config:\n";
+        let begin = self.0.find(BEGIN).expect("the routes");
+        let end = begin + self.0[begin..].find("\n  clusters:\n").expect("the clusters behind the routes");
+        let watched = format!(
+            "          rds:\n            route_config_name: public\n            config_source: {{ resource_api_version: \
+             V3, path_config_source: {{ path: \"{}\" }} }}\n",
+            file.display()
+        );
+        let mut routes = String::from(
+            "resources:\n- \"@type\": type.googleapis.com/envoy.config.route.v3.RouteConfiguration\n",
+        );
+        for line in self.0[begin + BEGIN.len()..end].lines() {
+            writeln!(routes, "{}", line.strip_prefix("          ").unwrap_or(line)).unwrap();
+        }
+        // Envoy wants a name for whoever asks for routes, be it a file that it asks.
+        let node = "node: { id: envoy, cluster: envoy }\n";
+        (Self(format!("{node}{}{watched}{}", &self.0[..begin], &self.0[end..])), routes)
     }
 
     /// The text with the scene's ports.

@@ -1,5 +1,6 @@
 //! The signing key of a scene, and tokens made with it: what a forger might try, and what only the key's owner can.
 
+use std::fmt::Write;
 use std::path::Path;
 
 use base64::Engine;
@@ -21,11 +22,7 @@ impl SigningKey {
 
     /// Writes it as the file that `--keys` takes, readable by its owner only.
     pub(crate) fn write(&self, file: &Path) {
-        use std::os::unix::fs::PermissionsExt;
-        let secret = STANDARD.encode(self.secret);
-        let text = format!("keys:\n  - {{ kid: \"{}\", alg: HS256, secret: \"{secret}\" }}\n", self.kid);
-        std::fs::write(file, text).unwrap();
-        std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        write_keys(&[self], file);
     }
 
     /// Signs this header and these claims.
@@ -35,6 +32,18 @@ impl SigningKey {
         let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
         format!("{message}.{signature}")
     }
+}
+
+/// Writes these as the file that `--keys` takes: the first signs, all verify.
+pub(crate) fn write_keys(keys: &[&SigningKey], file: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let mut text = String::from("keys:\n");
+    for SigningKey { kid, secret } in keys {
+        let secret = STANDARD.encode(secret);
+        writeln!(text, "  - {{ kid: \"{kid}\", alg: HS256, secret: \"{secret}\" }}").unwrap();
+    }
+    std::fs::write(file, text).unwrap();
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 /// A token taken apart, to be changed and signed again. Made from a genuine one, so that a refused forgery was

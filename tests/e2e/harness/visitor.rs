@@ -106,9 +106,17 @@ impl Visitor {
 
     /// The live stream of positions.
     pub(crate) async fn stream(&self) -> Sse {
+        self.stream_after(None).await
+    }
+
+    /// The stream of one who comes back, and was told this position last.
+    pub(crate) async fn stream_after(&self, last: Option<u64>) -> Sse {
         let url = self.base.join("/anteroom/v1/rooms/shop/stream").unwrap();
         // Streams outlast the usual timeout; `Sse` bounds the wait for each event.
-        let request = self.http.get(url).timeout(SOON * 10).header("accept", "text/event-stream");
+        let mut request = self.http.get(url).timeout(SOON * 10).header("accept", "text/event-stream");
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
         let answer = request.send().await.unwrap();
         let kind = answer.headers().get("content-type").map(|kind| kind.to_str().unwrap().to_owned());
         let status = answer.status();
