@@ -62,7 +62,7 @@ impl Marks {
         let after_gap = snapshot.at.saturating_sub(self.looked_at) > GAP_MS;
         self.looked_at = snapshot.at;
         let is_news = self
-            .marks
+            .noted
             .back()
             .is_none_or(|mark| mark.next != line.next && snapshot.at.saturating_sub(mark.at) >= GRAIN_MS);
         if is_news {
