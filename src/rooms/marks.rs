@@ -43,7 +43,7 @@ struct Mark {
 pub(super) struct Marks {
     generation: u64,
     looked_at: Millis,
-    marks: VecDeque<Mark>,
+    noted: VecDeque<Mark>,
 }
 
 impl Marks {
@@ -51,22 +51,22 @@ impl Marks {
     pub(super) fn note(&mut self, snapshot: &Snapshot) {
         let Some(line) = snapshot.lines.last() else { return };
         let goes_on = self.generation == line.generation
-            && self.marks.back().is_some_and(|mark| {
+            && self.noted.back().is_some_and(|mark| {
                 // A gap as wide as the one left after a loss says nothing about who came.
                 line.next.checked_sub(mark.next).is_some_and(|given| given < MARGIN)
             });
         if !goes_on {
             self.generation = line.generation;
-            self.marks.clear();
+            self.noted.clear();
         }
         let after_gap = snapshot.at.saturating_sub(self.looked_at) > GAP_MS;
         self.looked_at = snapshot.at;
         let is_news = self
-            .marks
+            .noted
             .back()
             .is_none_or(|mark| mark.next != line.next && snapshot.at.saturating_sub(mark.at) >= GRAIN_MS);
         if is_news {
-            self.marks.push_back(Mark { at: snapshot.at, next: line.next, after_gap });
+            self.noted.push_back(Mark { at: snapshot.at, next: line.next, after_gap });
             self.thin(snapshot);
         }
     }
@@ -75,13 +75,13 @@ impl Marks {
         let first = snapshot.first().filter(|first| first.generation == self.generation);
         let wanted = first.map_or(u64::MAX, |first| first.number);
         let before_window = snapshot.at.saturating_sub(WINDOW_MS);
-        while self.marks.get(1).is_some_and(|mark| mark.next <= wanted && mark.at <= before_window) {
-            self.marks.pop_front();
+        while self.noted.get(1).is_some_and(|mark| mark.next <= wanted && mark.at <= before_window) {
+            self.noted.pop_front();
         }
-        if self.marks.len() > MAX {
-            let window_begins = self.marks.partition_point(|mark| mark.at <= before_window);
+        if self.noted.len() > MAX {
+            let window_begins = self.noted.partition_point(|mark| mark.at <= before_window);
             let (mut index, mut dropped_gap) = (0, false);
-            self.marks.retain_mut(|mark| {
+            self.noted.retain_mut(|mark| {
                 index += 1;
                 mark.after_gap |= std::mem::take(&mut dropped_gap);
                 // The first says from when on anything is known, the last before the window what was given by then.
@@ -95,13 +95,13 @@ impl Marks {
     /// How long the first in line has waited; `None`: nobody waits.
     pub(super) fn oldest(&self, snapshot: &Snapshot) -> Option<Waited> {
         let first = snapshot.first()?;
-        let began = self.marks.front()?;
+        let began = self.noted.front()?;
         let since = |at: Millis| snapshot.at.saturating_sub(at);
         if first.generation != self.generation || first.number < began.next {
             // Of an older line, or given before the first look.
             return Some(Waited { ms: since(began.at), at_least: true });
         }
-        let mark = self.marks.iter().find(|mark| mark.next > first.number);
+        let mark = self.noted.iter().find(|mark| mark.next > first.number);
         Some(mark.map_or(Waited { ms: 0, at_least: false }, |mark| Waited {
             ms: since(mark.at),
             at_least: mark.after_gap,
@@ -113,13 +113,13 @@ impl Marks {
     pub(super) fn given(&self, snapshot: &Snapshot) -> Option<(u64, Millis)> {
         let line = snapshot.lines.last().filter(|line| line.generation == self.generation)?;
         let begin = snapshot.at.saturating_sub(WINDOW_MS);
-        let before = self.marks.partition_point(|mark| mark.at <= begin);
+        let before = self.noted.partition_point(|mark| mark.at <= begin);
         let (from, mark) = match before.checked_sub(1) {
-            Some(last) => (begin, self.marks.get(last)?),
-            None => (self.marks.front()?.at, self.marks.front()?),
+            Some(last) => (begin, self.noted.get(last)?),
+            None => (self.noted.front()?.at, self.noted.front()?),
         };
         // After a long gap they may have come at any time in it: then that is the time to count by.
-        let gap = self.marks.get(before).filter(|mark| mark.after_gap && before > 0);
+        let gap = self.noted.get(before).filter(|mark| mark.after_gap && before > 0);
         let from = if gap.is_some() { mark.at } else { from };
         Some((line.next.checked_sub(mark.next)?, snapshot.at.saturating_sub(from)))
     }
@@ -194,7 +194,7 @@ mod tests {
             line.come(2);
             line.pass(1);
         }
-        assert!(line.marks.marks.len() <= MAX);
+        assert!(line.marks.noted.len() <= MAX);
         let snapshot = line.pass(1);
         let waited = line.marks.oldest(&snapshot).unwrap();
         assert!(!waited.at_least && (1_900_000..=2_002_000).contains(&waited.ms), "{waited:?}");

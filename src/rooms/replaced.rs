@@ -69,7 +69,7 @@ mod tests {
         assert!(!replaced.change(&one, &other, 0), "a change");
         assert!(replaced.was_stated(&one, 900) && replaced.taking_turns(900).is_empty());
         assert!(replaced.change(&other, &one, 1_000));
-        assert_eq!(replaced.taking_turns(1_000), [other.clone()]);
+        assert_eq!(replaced.taking_turns(1_000), std::slice::from_ref(&other));
         assert!(replaced.taking_turns(1_000 + SOON_MS).is_empty());
         assert!(replaced.change(&one, &other, 2_000));
         assert!(!replaced.change(&other, &one, 2_000 + SOON_MS), "taken back later on: a change");

@@ -117,7 +117,7 @@ fn draw(
         Err(failure) => lines.push(failure.to_string()),
     }
     for line in lines {
-        write!(out, "{line}\x1b[K\n")?;
+        writeln!(out, "{line}\x1b[K")?;
     }
     write!(out, "\x1b[J")
 }
