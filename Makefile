@@ -22,6 +22,7 @@ export ENVOY_BIN ?= $(ENVOY)
 # What the manifests are tested with; another list of packages is another folder.
 MANIFESTS := $(TOOLS)/manifests-$(firstword $(shell cksum tests/manifests/requirements.txt))
 MANIFEST_TESTS = ANTEROOM_BIN=$(TARGET)/fast/anteroom $(MANIFESTS)/bin/python -B -m unittest discover -s tests/manifests
+DOCUMENT_TESTS = PYTHONPATH=tests/manifests $(subst -s tests/manifests,-s tests/docs,$(MANIFEST_TESTS))
 # Where Debian puts nginx, and its users do not look.
 export PATH := $(PATH):/usr/sbin
 # Where cargo puts what it builds.
@@ -34,7 +35,7 @@ E2E_THREADS ?= 2
 # Where the demo's rooms live: memory, redis (one server) or cluster (six servers, two Anterooms).
 STORE ?= memory
 
-.PHONY: help run test manifests e2e chaos lint bench profile bench-arrive bench-poll bench-envoy bench-mixed bench-memory bench-scale bench-allocations bench-pictures k6 fuzz bench-redis bench-streams bench-polling tools browser redis proxies kubectl rust clean
+.PHONY: help run test manifests documents e2e chaos lint bench profile bench-arrive bench-poll bench-envoy bench-mixed bench-memory bench-scale bench-allocations bench-pictures k6 fuzz bench-redis bench-streams bench-polling tools browser redis proxies kubectl rust clean
 
 help: ## lists the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -48,10 +49,15 @@ test: rust tools ## every test, those through the real Envoy and browser include
 	$(CARGO) test --profile fast --workspace --doc
 	$(CARGO) test --profile fast --workspace --test '*' -- --test-threads=$(E2E_THREADS)
 	$(MANIFEST_TESTS)
+	$(DOCUMENT_TESTS)
 
 manifests: rust kubectl $(ENVOY_BIN) $(MANIFESTS)/complete ## only the tests of k8s/, the Dockerfile, compose.yaml, dashboards and alerts
 	$(CARGO) build --profile fast --bin anteroom
 	$(MANIFEST_TESTS)
+
+documents: rust $(ENVOY_BIN) $(MANIFESTS)/complete ## only the tests of README.md and docs/: links, names, commands
+	$(CARGO) build --profile fast --bin anteroom
+	$(DOCUMENT_TESTS)
 
 e2e: rust tools ## only the tests through the real Envoy (ONLY=name for some of them)
 	$(CARGO) test --profile fast --test e2e -- --test-threads=$(E2E_THREADS) $(ONLY)

@@ -33,9 +33,9 @@ def environment(**variables):
 
 
 @functools.cache
-def flags(role):
+def flags(*role):
     """The flags of a subcommand, each with its variable; None: there is no such subcommand."""
-    status, help_text = rendered.run([anteroom(), role, "--help"], env=environment())
+    status, help_text = rendered.run([anteroom(), *role, "--help"], env=environment())
     if status:
         return None
     # An explanation may come on lines of its own; then so does the variable.
@@ -66,10 +66,11 @@ def checked(files, arguments, variables):
 
 
 class Running:
-    """`anteroom serve` on ports of its own, until the end of the `with`."""
+    """`anteroom serve` on ports of its own, until the end of the `with`. Operators show what is in `token`."""
 
-    def __init__(self):
+    def __init__(self, token=None):
         self.process = None
+        self.token = token
         self.folder = tempfile.TemporaryDirectory()
 
     def __enter__(self):
@@ -82,6 +83,11 @@ class Running:
         where = [word for name, port in zip(names, ports) for word in (f"--{name}-listen", f"127.0.0.1:{port}")]
         rooms = Path(self.folder.name) / "rooms.yaml"
         rooms.write_text("rooms: {shop: {capacity: 1, rate: 5/s}}\n", encoding="utf-8")
+        if self.token:
+            file = Path(self.folder.name) / "admin.token"
+            file.touch(mode=0o600)
+            file.write_text(self.token, encoding="utf-8")
+            where += ["--admin-token-file", str(file)]
         self.log = Path(self.folder.name) / "log"
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
