@@ -24,7 +24,7 @@ pub mod watch;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -67,6 +67,9 @@ pub struct Options {
     pub max_streams: usize,
 }
 
+/// For how many ticks after a Check its limits go along with store calls: a second, as ticks are by default.
+const RESTATED: u8 = 5;
+
 /// The rooms of this process.
 pub struct Rooms {
     options: Options,
@@ -97,6 +100,8 @@ pub struct Room {
     /// What another process has stated against that, and when.
     elsewhere: Mutex<Option<(Arc<Policy>, Millis)>>,
     snapshot: ArcSwapOption<Snapshot>,
+    /// For how many ticks more the limits stated here go along with store calls.
+    restated: AtomicU8,
     /// Numbers given here that the snapshot does not hold yet.
     fresh: Mutex<Fresh>,
     /// When numbers were given.
@@ -173,10 +178,12 @@ impl Rooms {
             && stated.source == source
             && (Arc::ptr_eq(&stated.policy, policy) || stated.policy == *policy)
         {
+            room.restate();
             return Ok(room);
         }
         let stated = room.stated.swap(Some(Arc::new(Stated { policy: policy.clone(), source })));
         let stated = stated.map(|stated| stated.policy.clone());
+        room.restate();
         // A quiet room, too, has to hear of it.
         room.stirs();
         if let Some(stated) = stated.filter(|stated| stated != policy) {
@@ -221,6 +228,7 @@ impl Rooms {
             Arc::new(Room {
                 name: name.clone(),
                 stated: ArcSwapOption::empty(),
+                restated: AtomicU8::new(0),
                 replaced: Mutex::default(),
                 elsewhere: Mutex::default(),
                 snapshot: ArcSwapOption::empty(),
@@ -291,6 +299,21 @@ impl Room {
         self.stated.load().as_ref().map(|stated| stated.policy.clone())
     }
 
+    /// Limits were stated: they go along with store calls for the next ticks.
+    fn restate(&self) {
+        // Nearly every Check comes here: it should not write to what all cores read.
+        if self.restated.load(Ordering::Relaxed) != RESTATED {
+            self.restated.store(RESTATED, Ordering::Relaxed);
+        }
+    }
+
+    /// The limits that go along with a store call: those stated lately. Else a process that gets no Checks just now
+    /// would hold on to limits that are long changed, and state them against the others' at every tick.
+    fn policy_to_state(&self) -> Option<Arc<Policy>> {
+        let is_late = self.restated.load(Ordering::Relaxed) == 0 && self.snapshot.load().is_some();
+        self.stated_policy().filter(|_| !is_late)
+    }
+
     /// Something happened here: the room is not to be taken for a quiet one.
     fn stirs(&self) {
         self.activity.fetch_add(1, Ordering::Relaxed);
@@ -299,7 +322,7 @@ impl Room {
     /// What to say with a store call.
     fn call(&self) -> Call {
         self.stirs();
-        Call { policy: self.stated_policy(), hints: self.hints() }
+        Call { policy: self.policy_to_state(), hints: self.hints() }
     }
 
     fn hints(&self) -> Hints {

@@ -44,15 +44,16 @@ pub fn generate() -> (Key, String) {
     (Key { kid, material: Material::Hs256(secret.to_vec()) }, text)
 }
 
-/// A warning when others than the owner can read a file with secrets.
+/// A warning when others than the owner and its group can read a file with secrets, or others than the owner change it.
+/// The group may read: that is how Kubernetes hands a secret to a program that is not root.
 pub fn exposed(path: &Path) -> Option<Mistake> {
     let mode = std::fs::metadata(path).ok()?.permissions().mode();
-    (mode & 0o077 != 0).then(|| Mistake {
+    (mode & 0o037 != 0).then(|| Mistake {
         file: Some(path.display().to_string().into()),
         line: None,
         key: String::new(),
         problem: format!("holds secrets and can be used by others (mode {:04o})", mode & 0o7777),
-        remedy: "let only its owner read it: chmod 600".into(),
+        remedy: "let only its owner read it: chmod 600, or its group too: chmod 640".into(),
         grade: Grade::Warning,
     })
 }
@@ -286,9 +287,13 @@ mod tests {
         let mode = |mode| std::fs::set_permissions(file.path(), PermissionsExt::from_mode(mode)).unwrap();
         mode(0o600);
         assert_eq!(exposed(file.path()), None);
-        mode(0o640);
-        let warning = exposed(file.path()).unwrap();
-        assert_eq!(warning.grade, Grade::Warning);
-        assert!(warning.problem.contains("0640"), "{warning}");
+        mode(0o440);
+        assert_eq!(exposed(file.path()), None, "as Kubernetes has it");
+        for open in [0o644, 0o660] {
+            mode(open);
+            let warning = exposed(file.path()).unwrap();
+            assert_eq!(warning.grade, Grade::Warning);
+            assert!(warning.problem.contains(&format!("{open:04o}")), "{warning}");
+        }
     }
 }

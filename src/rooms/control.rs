@@ -76,15 +76,12 @@ impl Rooms {
         let snapshot = room.snapshot()?;
         let marks = room.marks.lock();
         let ago = |(policy, at): &(Arc<Policy>, Millis)| (policy.clone(), now.saturating_sub(*at));
-        let stated = room.stated_policy();
-        let turns = room.replaced.lock().taking_turns(now).into_iter();
-        let turns = turns.filter(|policy| Some(policy) != stated.as_ref());
         Some(Known {
             age: room.feed.age(now),
             stated: room.stated.load().as_ref().map(|stated| (stated.policy.clone(), stated.source)),
             oldest: marks.oldest(&snapshot),
             given: marks.given(&snapshot),
-            conflicting: turns.collect(),
+            conflicting: room.replaced.lock().taking_turns(now),
             elsewhere: room.elsewhere.lock().as_ref().map(ago).filter(|(_, ago)| *ago < LATELY_MS),
             cut_off: room.breaker.is_open(),
             snapshot,

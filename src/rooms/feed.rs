@@ -56,6 +56,7 @@ impl Rooms {
                     self.metrics.set_users_kept(self.users.taken());
                     for room in self.all() {
                         room.users.sweep(now);
+                        room.restated.update(Ordering::Relaxed, Ordering::Relaxed, |ticks| ticks.saturating_sub(1));
                         if room.is_live() && !room.feed.ticking.swap(true, Ordering::AcqRel) {
                             under_way.push(self.tick(room));
                         }
@@ -106,11 +107,20 @@ impl Rooms {
     }
 
     async fn observe(&self, room: &Room) -> Result<Snapshot, StoreError> {
-        let call = Call { policy: room.stated_policy(), hints: room.hints() };
+        let mut call = Call { policy: room.policy_to_state(), hints: room.hints() };
         let mut heard = Heard::take(room);
         let observe = self.store.observe(&room.name, &call, &heard.beats, None);
         // In any case: this is how a room hears that its store is back.
-        let snapshot = self.tried(room, StoreOp::Observe, observe).await?;
+        let mut observed = self.tried(room, StoreOp::Observe, observe).await;
+        if let (Err(StoreError::NoRoom(_)), None, Some(policy)) =
+            (&observed, &call.policy, room.stated_policy())
+        {
+            // The store has lost it: limits stated long ago are better than none.
+            call.policy = Some(policy);
+            let observe = self.store.observe(&room.name, &call, &heard.beats, None);
+            observed = self.tried(room, StoreOp::Observe, observe).await;
+        }
+        let snapshot = observed?;
         heard.beats.clear();
         // A store that has lost part of the line gets it back from whoever still knows it.
         match room.snapshot().filter(|known| knows_better(known, &snapshot)) {

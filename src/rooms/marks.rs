@@ -11,9 +11,10 @@ use crate::room::snapshot::Snapshot;
 const GRAIN_MS: Millis = 1_000;
 /// How far back numbers are counted, in milliseconds.
 const WINDOW_MS: Millis = 60_000;
-/// The most marks of a room, of 24 bytes each. Beyond that, every other one that is older than the window goes: an age is
-/// then known to within about a thirtieth of itself.
+/// The most marks of a room, of 24 bytes each. Beyond that, those older than the window are thinned out.
 const MAX: usize = 128;
+/// How many older ones are left then, about, evenly spread: the age of the first in line is known to within a twentieth.
+const KEPT: Millis = 48;
 
 /// How long nobody may have looked for a time to count as known, in milliseconds: no tick comes while a process takes the
 /// room for a quiet one, because others' visitors have come since.
@@ -80,13 +81,19 @@ impl Marks {
         }
         if self.noted.len() > MAX {
             let window_begins = self.noted.partition_point(|mark| mark.at <= before_window);
-            let (mut index, mut dropped_gap) = (0, false);
+            let step = before_window.saturating_sub(self.noted.front().map_or(0, |mark| mark.at)) / KEPT;
+            let (mut index, mut kept_at, mut dropped_gap) = (0, None, false);
             self.noted.retain_mut(|mark| {
                 index += 1;
                 mark.after_gap |= std::mem::take(&mut dropped_gap);
                 // The first says from when on anything is known, the last before the window what was given by then.
-                let stays = index % 2 == 1 || index >= window_begins;
-                dropped_gap = !stays && mark.after_gap;
+                let is_far = kept_at.is_none_or(|at| mark.at.saturating_sub(at) >= step);
+                let stays = is_far || index >= window_begins;
+                if stays {
+                    kept_at = Some(mark.at);
+                } else {
+                    dropped_gap = mark.after_gap;
+                }
                 stays
             });
         }

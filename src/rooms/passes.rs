@@ -44,6 +44,7 @@ impl Rooms {
         if policy.mode != Mode::Enforce || !(Arc::ptr_eq(stated, policy) || stated == policy) {
             return None;
         }
+        room.restate();
         let snapshot = room.snapshot.load();
         let snapshot = snapshot.as_deref()?;
         let now = self.now();

@@ -27,6 +27,7 @@ impl Replaced {
         if self.lately.len() == MAX {
             self.lately.pop_front();
         }
+        self.lately.retain(|(policy, _)| **policy != *new);
         self.lately.push_back((old.clone(), now));
         if takes_turns {
             self.conflict_at = Some(now);

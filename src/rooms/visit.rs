@@ -337,9 +337,9 @@ impl Room {
         super::beats_of(&mut self.beats.lock(), place.generation).insert(place.number);
     }
 
-    /// The limits that new arrivals meet: as last stated here, or as the store has them.
+    /// The limits that new arrivals meet: as stated here lately, or as the store has them.
     pub fn policy(&self) -> Option<Arc<Policy>> {
-        self.stated_policy().or_else(|| self.snapshot().map(|snapshot| snapshot.policy.clone()))
+        self.policy_to_state().or_else(|| self.snapshot().map(|snapshot| snapshot.policy.clone()))
     }
 }
 

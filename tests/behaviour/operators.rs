@@ -269,13 +269,17 @@ async fn where_limits_came_from_and_who_states_others_is_told() {
         (&json!("store"), &json!(0))
     );
     assert_eq!(told["divergence"], json!({"here": [], "elsewhere": null}));
-    // Somebody waits, so both processes tick; each states what it was told.
+    // Somebody waits, so both processes tick; each states what its Checks tell it.
     other.room("capacity=0 rate=5/s");
     let room = world.room("capacity=0");
     world.rooms.join(&room, &Shown::default()).await.unwrap();
     world.run();
     other.run();
-    tokio::time::sleep(TICK * 10).await;
+    for _ in 0..10 {
+        other.room("capacity=0 rate=5/s");
+        world.room("capacity=0");
+        tokio::time::sleep(TICK).await;
+    }
     let told = listener.done("GET /rooms/shop", "").await;
     assert_eq!(told["divergence"]["elsewhere"]["rate"], "5/s", "{told}");
     let told = elsewhere.done("GET /rooms/shop", "").await;

@@ -287,3 +287,27 @@ async fn a_replica_that_has_not_heard_of_a_number_yet_tells_no_worse_position() 
     let watch = there.rooms.watch(&same_room, &ticket_of(&fifth)).await.unwrap();
     assert_eq!(there.rooms.watched(&watch).unwrap().position, 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn limits_that_no_check_states_any_more_do_not_come_back() {
+    let mut world = World::new();
+    let mut other = world.beside();
+    world.run();
+    other.run();
+    let room = world.room("capacity=0");
+    let elsewhere = other.room("capacity=0");
+    world.rooms.join(&room, &Shown::default()).await.unwrap();
+    tokio::time::sleep(TICK * 10).await;
+    // From now on only one process gets Checks, with other limits; both go on ticking, as somebody waits.
+    for _ in 0..20 {
+        world.room("capacity=0 rate=5/s");
+        tokio::time::sleep(TICK).await;
+        for room in [&room, &elsewhere] {
+            assert!(
+                room.snapshot().unwrap().policy.rate.is_some(),
+                "taken back by one that heard nothing of it"
+            );
+        }
+    }
+    assert!(other.metric(r#"anteroom_policy_conflicts_total{room="shop"}"#) < 1.0);
+}
