@@ -21,12 +21,13 @@ RUN apt-get update \
 WORKDIR /build
 # Tests, documents and configurations change more often than the program: they are not here, and make nothing anew.
 COPY Cargo.toml Cargo.lock build.rs ./
+COPY fuzz/Cargo.toml fuzz/
 COPY loadtest/Cargo.toml loadtest/
 COPY proto proto
 COPY lua lua
 COPY web web
 COPY src src
-# The workspace wants its other member, of which nothing is built.
+# The workspace wants its other members, of which nothing is built.
 RUN mkdir -p loadtest/src && echo 'fn main() {}' >loadtest/src/main.rs
 # Kernels of arm64 come with pages of 4 to 64 KiB, and the allocator must know the largest when it is built.
 RUN --mount=type=cache,id=cargo-registry,target=/usr/local/cargo/registry \

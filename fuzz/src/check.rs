@@ -12,7 +12,12 @@ fuzz_target!(|bytes: &[u8]| {
         panic!("{difference}");
     }
     if let Ok(question) = Question::read(bytes) {
-        let _ = (question.path(), question.path_and_query(), question.request_id(), question.traceparent());
+        let _ = (
+            question.path(),
+            question.path_and_query(),
+            question.request_id(),
+            question.traceparents().count(),
+        );
         let _ = (question.is_preflight(), question.is_websocket(), question.accepts_html(), question.grpc());
         let _ = (question.route_metadata(), question.subject(None), question.accept_language());
     }

@@ -4,6 +4,7 @@ import fnmatch
 import re
 import shutil
 import tempfile
+import tomllib
 from pathlib import Path
 
 import compose_spec
@@ -56,6 +57,14 @@ def context(text, folder):
     return found
 
 
+def members(folder):
+    """Members of the workspace that cargo would not find: it reads all of them, whatever is built."""
+    workspace = tomllib.loads((ROOT / "Cargo.toml").read_text(encoding="utf-8"))["workspace"]
+    for member in workspace.get("members", []):
+        if not (folder / member / "Cargo.toml").exists():
+            yield f"Dockerfile: {member}/Cargo.toml, a member of the workspace, is not copied"
+
+
 def included(folder):
     """Files that the sources take in when they are compiled, and that the build would not find."""
     for source in sorted((folder / "src").rglob("*.rs")):
@@ -73,7 +82,7 @@ def dockerfile(text):
     """What is wrong with the Dockerfile."""
     with tempfile.TemporaryDirectory() as folder:
         found = context(text, Path(folder))
-        found += included(Path(folder)) if not found else []
+        found += [*members(Path(folder)), *included(Path(folder))] if not found else []
     lines = instructions(text)
     last = max(place for place, (instruction, _) in enumerate(lines) if instruction == "FROM")
     image = dict(lines[last:])

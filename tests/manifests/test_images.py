@@ -32,6 +32,7 @@ class Images(unittest.TestCase):
                 ("EXPOSE 50051", "EXPOSE 50050", "EXPOSE should name"),
                 ("COPY lua lua", "COPY luas lua", "COPY luas: it is not there"),
                 ("COPY lua lua\n", "", "which is not copied"),
+                ("COPY fuzz/Cargo.toml fuzz/\n", "", "fuzz/Cargo.toml, a member of the workspace, is not copied"),
                 ("COPY src src", "COPY src src\nCOPY docs docs", "COPY docs: it is not there, or left out"),
                 ('ENTRYPOINT ["/anteroom"]', 'HEALTHCHECK CMD ["/x"]\nENTRYPOINT ["/anteroom"]', "HEALTHCHECK"),
             ],
