@@ -83,7 +83,7 @@ def istio(documents):
     for service in of_kind(documents, "VirtualService"):
         for route in service["spec"]["http"]:
             routes[route["name"]] = route
-            for destination in (part["destination"] for part in route["route"]):
+            for destination in (part["destination"] for part in route.get("route", [])):
                 our = IN_CLUSTER.fullmatch(destination["host"])
                 if our:
                     yield from reaches(documents, name_of(service), our[1], destination["port"]["number"])

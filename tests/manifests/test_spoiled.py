@@ -199,11 +199,11 @@ MANIFESTS = [
         ["/healthz"], istio, "/anteroom/ must never wait",
     ),
     (
-        "istio", "VirtualService", "shop", "spec.http.0.route.0.destination.port.number",
+        "istio", "VirtualService", "shop", "spec.http.1.route.0.destination.port.number",
         8080, istio, "no Service anteroom-client with port 8080",
     ),
-    ("istio", "VirtualService", "shop", "spec.http.0.timeout", "15s", istio, "is a stream"),
-    ("istio", "VirtualService", "shop", "spec.http.3.name", "shops", istio, "no VirtualService has a route shop"),
+    ("istio", "VirtualService", "shop", "spec.http.1.timeout", "15s", istio, "is a stream"),
+    ("istio", "VirtualService", "shop", "spec.http.4.name", "shops", istio, "no VirtualService has a route shop"),
     (
         "istio", "DestinationRule", "anteroom-client", "spec.host",
         "anteroom-http.anteroom.svc.cluster.local", istio, "there is no Service for",
