@@ -171,14 +171,19 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failed> {
     runtime.map_err(|error| Failed(error.to_string()))
 }
 
-/// What a program says of its version: the first word with a digit in it.
+/// What a program says of its version: the first word with a digit in it, its own path aside.
 fn version(program: &Path) -> Result<String, Failed> {
     let done = process::Command::new(program).arg("--version").stdin(Stdio::null()).output();
     let said =
         done.map_err(|error| Failed(format!("{} --version: {error}; is it installed?", program.display())))?;
-    let said = String::from_utf8_lossy(&said.stdout);
+    Ok(version_in(&String::from_utf8_lossy(&said.stdout), program).to_owned())
+}
+
+fn version_in<'a>(said: &'a str, program: &Path) -> &'a str {
+    let said = said.trim_start();
+    let said = program.to_str().and_then(|path| said.strip_prefix(path)).unwrap_or(said);
     let word = said.split_whitespace().find(|word| word.contains(|c: char| c.is_ascii_digit()));
-    Ok(word.unwrap_or("not known").trim_start_matches("v=").to_owned())
+    word.unwrap_or("not known").trim_start_matches("v=")
 }
 
 fn binary(with: &With) -> Result<Binary, Failed> {
@@ -221,4 +226,18 @@ fn memory(service: &Service) -> Result<f64, Failed> {
     bytes
         .map(|bytes| bytes as f64)
         .ok_or_else(|| Failed("this system does not tell a process' memory".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_found_wherever_the_program_is() {
+        let envoy = Path::new("/tools/envoy-1.40.0/bin/envoy");
+        let said = "\n/tools/envoy-1.40.0/bin/envoy  version: 9e55/1.40.0/Clean/RELEASE/BoringSSL\n";
+        assert_eq!(version_in(said, envoy), "9e55/1.40.0/Clean/RELEASE/BoringSSL");
+        let redis = "Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64\n";
+        assert_eq!(version_in(redis, Path::new("redis-server")), "7.0.15");
+    }
 }
