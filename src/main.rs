@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Command::CheckConfig(arguments) = &cli.command {
         let mut out = std::io::stdout().lock();
-        let colour = out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let colour = colour_on(out.is_terminal());
         return match check::run(arguments, std::env::vars_os(), colour, &mut out) {
             Ok(status) => ExitCode::from(status),
             Err(error) => complain(&format!("the report cannot be written: {error}"), MISCONFIGURED),
@@ -80,11 +80,16 @@ fn operate(arguments: &RoomsArgs) -> ExitCode {
     };
     let mut out = std::io::stdout();
     let terminal = out.is_terminal();
-    let screen = Screen { terminal, colour: terminal && std::env::var_os("NO_COLOR").is_none() };
+    let screen = Screen { terminal, colour: colour_on(terminal) };
     match runtime.block_on(client::run(order, screen, &mut out)) {
         (status, Some(message)) => complain(&message, status),
         (status, None) => ExitCode::from(status),
     }
+}
+
+/// Whether colours are welcome.
+fn colour_on(terminal: bool) -> bool {
+    terminal && std::env::var_os("NO_COLOR").is_none()
 }
 
 fn complain(message: &str, code: u8) -> ExitCode {

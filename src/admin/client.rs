@@ -117,20 +117,16 @@ async fn once(
     screen: Screen,
     out: &mut (dyn Write + Send),
 ) -> Result<(), Failure> {
-    let none = || None;
     let (method, room, rest, body) = match what {
         What::List | What::Watch(..) => {
             let rooms = all(client).await?;
             return Ok(if json { write_json(&rooms, out) } else { table::rooms(&rooms, screen, out) }?);
         }
-        What::Show(room) => (Method::GET, room, "", none()),
-        What::Pause(room) => (Method::POST, room, "/pause", none()),
-        What::Resume(room) => (Method::POST, room, "/resume", none()),
-        What::Limits(room, limits) => {
-            let stated = json!(limits);
-            (Method::POST, room, "/limits", Some(stated))
-        }
-        What::Clear(room) => (Method::DELETE, room, "/limits", none()),
+        What::Show(room) => (Method::GET, room, "", None),
+        What::Pause(room) => (Method::POST, room, "/pause", None),
+        What::Resume(room) => (Method::POST, room, "/resume", None),
+        What::Limits(room, limits) => (Method::POST, room, "/limits", Some(json!(limits))),
+        What::Clear(room) => (Method::DELETE, room, "/limits", None),
         What::Reset(room, confirm) => (Method::POST, room, "/reset", Some(json!({ "confirm": confirm }))),
     };
     let answer = client.call(method, &format!("/rooms/{room}{rest}"), body.as_ref()).await?;
