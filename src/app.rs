@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::config::settings::{Role, Settings};
 use crate::cookie::CookiePolicy;
 use crate::drain::{DrainError, DrainTimes, Phase, Shutdown, Tasks};
+use crate::guard::{self, Guard};
 use crate::listen::{BindError, Bound, Limits, Listen, Workers, serve_http};
 use crate::pb;
 use crate::pb::anteroom::v1::waiting_room_server::WaitingRoomServer;
@@ -141,6 +142,15 @@ pub async fn run(
         async move {
             rooms.feed(closing).await;
             Ok::<_, StoreError>(())
+        }
+    });
+    tasks.spawn("guard", {
+        let options = guard::Options { budget: settings.store_budget, checks: settings.role != Role::Stream };
+        let guard = Guard::new(options, store.ledger(clock, &wiring.metrics), clock, &wiring.metrics);
+        let closing = tasks.shutdown().closing();
+        async move {
+            guard.tend(closing).await;
+            Ok::<_, Infallible>(())
         }
     });
     store.tend(&mut tasks, &wiring.readiness, &wiring.metrics);

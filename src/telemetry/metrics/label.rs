@@ -39,6 +39,8 @@ macro_rules! label {
     };
 }
 
+pub mod guard;
+
 label! {
     /// What a Check came to, without its details.
     VerdictLabel {
@@ -149,6 +151,12 @@ label! {
         Away => "away",
         /// Pause, resume, override, reset.
         Control => "control",
+        /// Requests held against limits.
+        Spend => "spend",
+        /// Keys claimed for once.
+        Claim => "claim",
+        /// A replica says that it is there.
+        Sync => "sync",
     }
 }
 
@@ -299,13 +307,14 @@ label! {
 mod tests {
     use super::*;
 
+    fn check<L: Label>() {
+        for (position, label) in L::ALL.iter().enumerate() {
+            assert_eq!(label.index(), position, "{}", label.as_str());
+        }
+    }
+
     #[test]
     fn indexes_are_positions() {
-        fn check<L: Label>() {
-            for (position, label) in L::ALL.iter().enumerate() {
-                assert_eq!(label.index(), position, "{}", label.as_str());
-            }
-        }
         check::<VerdictLabel>();
         check::<StoreOp>();
         check::<StoreFault>();
@@ -316,5 +325,10 @@ mod tests {
         check::<TokenFault>();
         check::<ListenerLabel>();
         check::<PollAnswer>();
+        check::<guard::LimitScope>();
+        check::<guard::LimitOutcome>();
+        check::<guard::OnceScope>();
+        check::<guard::OnceOutcome>();
+        check::<guard::GuardTable>();
     }
 }
