@@ -136,8 +136,7 @@ bench-redis: rust redis ## what a line costs Redis: memory and CPU for each visi
 	$(CARGO) run --profile fast -p anteroom --example bench_redis
 
 bench-limits: rust redis ## what limits cost Redis: CPU and memory for each key, and calls in a flood of one address (no pass or fail)
-	$(CARGO) build --release -p anteroom --example bench_limits
-	$(TARGET)/release/examples/bench_limits
+	$(CARGO) run --profile fast -p anteroom --example bench_limits
 
 bench-streams: rust redis ## 100,000 streams at one process: memory, CPU and Redis calls, and how soon who is called hears of it
 	$(CARGO) build --release -p anteroom --bin anteroom --example bench_streams

@@ -45,18 +45,18 @@ async fn main() {
     println!();
     let hour: Quota = "7/h burst 1".parse().unwrap();
     for (what, quota) in [
-        ("memory for a key, whole microseconds", "3600/h burst 1".parse().unwrap()),
+        ("memory for a key, whole microseconds", "60/h burst 1".parse().unwrap()),
         ("memory for a key, with a rest", hour),
     ] {
         bench
             .memory(what, |ledger, key| {
-                Box::pin(async move { drop(ledger.spend(key, quota).await.unwrap()) })
+                Box::pin(async move { assert!(ledger.spend(key, quota).await.is_ok()) })
             })
             .await;
     }
     bench
         .memory("memory for a key that is claimed", |ledger, key| {
-            Box::pin(async move { drop(ledger.claim(key, 300_000).await.unwrap()) })
+            Box::pin(async move { assert!(ledger.claim(key, 300_000).await.is_ok()) })
         })
         .await;
     println!("\n{HONEST} honest clients at {HONEST_RATE}/s each, limit {LIMIT}, two replicas, {LASTS:?}");
