@@ -43,7 +43,7 @@ use crate::telemetry::metrics::label::ListenerLabel;
 use crate::telemetry::trace::{TraceError, Tracer};
 use store::Opened;
 
-/// The most rooms with metrics of their own, at some 45 series each; the others share one.
+/// The most rooms with metrics of their own, at some 60 series each; the others share one.
 const MAX_ROOMS_MEASURED: usize = 1_000;
 /// From readiness off to closing: what a balancer needs to notice. Part of `--drain`.
 const LEAD: Duration = Duration::from_secs(2);

@@ -5,6 +5,7 @@ pub mod away;
 pub mod bits;
 pub mod decision;
 pub mod eta;
+pub mod forecast;
 pub mod line;
 pub mod name;
 pub mod origins;

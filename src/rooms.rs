@@ -32,6 +32,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::clock::Clock;
 use crate::room::bits::Bits;
+use crate::room::forecast::Forecasts;
 use crate::room::name::RoomName;
 use crate::room::policy::{Millis, Policy, Source};
 use crate::room::snapshot::Snapshot;
@@ -106,6 +107,8 @@ pub struct Room {
     fresh: Mutex<Fresh>,
     /// When numbers were given.
     marks: Mutex<Marks>,
+    /// What the last in line were told, until their turn comes.
+    forecasts: Mutex<Forecasts>,
     /// Who was heard of since the last tick.
     beats: Mutex<Beats>,
     watchers: Watchers,
@@ -234,6 +237,7 @@ impl Rooms {
                 snapshot: ArcSwapOption::empty(),
                 fresh: Mutex::default(),
                 marks: Mutex::default(),
+                forecasts: Mutex::default(),
                 beats: Mutex::default(),
                 watchers: Watchers::default(),
                 words: Mutex::default(),

@@ -102,6 +102,7 @@ impl Rooms {
         pace.renewed_at.store(self.now(), Ordering::Relaxed);
         self.note_divergence(room, room.snapshot().as_deref(), &snapshot);
         room.marks.lock().note(&snapshot);
+        room.forecasts.lock().look(&snapshot).into_iter().for_each(|ratio| room.metrics.eta_proved(ratio));
         room.publish(&snapshot);
         Ok(snapshot)
     }
@@ -146,7 +147,7 @@ impl Room {
 
     fn publish(&self, snapshot: &Arc<Snapshot>) {
         self.metrics.observed(snapshot.waiting, snapshot.called, snapshot.sessions);
-        self.metrics.set_capacity(snapshot.policy.capacity);
+        self.metrics.set_limits(&snapshot.policy, snapshot.paused);
         let before = self.snapshot.swap(Some(snapshot.clone()));
         // After the snapshot: between the two, a fresh place must not be unknown to both.
         self.fresh.lock().settle(snapshot);

@@ -65,7 +65,7 @@ impl Metrics {
     /// What [`Metrics::encode`] returns, as a `Content-Type`.
     pub const CONTENT_TYPE: &'static str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-    /// All metrics at zero. At most `max_rooms` rooms get series of their own (some 45 each); those
+    /// All metrics at zero. At most `max_rooms` rooms get series of their own (some 60 each); those
     /// beyond share the room `_other`.
     pub fn new(max_rooms: usize) -> Self {
         let mut root = Registry::default();

@@ -9,6 +9,7 @@ mod checkpoint;
 mod contract;
 mod cors;
 mod crowd;
+mod estimates;
 mod forward;
 mod gate;
 mod grpc;
