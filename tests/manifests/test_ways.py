@@ -1,6 +1,8 @@
-"""No way of writing a path leads around the protected route of Istio's and Envoy Gateway's overlays: a real Envoy decides."""
+"""No way of writing a path leads around the protected routes, ours, Istio's and Envoy Gateway's: a real Envoy decides."""
 
 import unittest
+
+import yaml
 
 import rendered
 import ways
@@ -43,6 +45,12 @@ class Ways(unittest.TestCase):
         self.assertEqual([], leaks[:20], f"{len(leaks)} of {tried}")
         self.assertGreater(tried, 3000)
         self.assertGreater(held, 900, "many are simply /shop")
+
+    def test_our_own_configurations(self):
+        for file in ("envoy/envoy.yaml", "k8s/overlays/sidecar/envoy.yaml"):
+            with self.subTest(file=file):
+                envoy = yaml.safe_load((rendered.ROOT / file).read_text(encoding="utf-8"))
+                self.assert_none_leads_around(ways.config(ways.own_routes(envoy), REDIRECT))
 
     def test_istio(self):
         documents = rendered.documents("istio")

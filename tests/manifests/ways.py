@@ -88,6 +88,16 @@ def gateway_routes(documents):
     return [route for _, route in sorted(made, key=lambda one: one[0])]
 
 
+def own_routes(envoy):
+    """The routes of an Envoy configuration of ours: `shop` is the one that is asked about, the others go by their cluster."""
+    manager = envoy["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    for route in (route for host in manager["route_config"]["virtual_hosts"] for route in host["routes"]):
+        asked = "check_settings" in route.get("typed_per_filter_config", {}).get("envoy.filters.http.ext_authz", {})
+        name = "shop" if asked else route.get("route", {}).get("cluster", "none").replace("_", "-")
+        answer = route.get("direct_response", direct(200, ""))
+        yield {"name": name, "match": route["match"], "direct_response": answer}
+
+
 def config(routes, path_options, filters=()):
     """A whole configuration; its ports are Envoy's choice."""
     anywhere = {"socket_address": {"address": "127.0.0.1", "port_value": 0}}
