@@ -132,6 +132,13 @@ pub async fn run(
         // So that the client API knows the rooms of the file before the first Check.
         rooms.room_with(policy, Source::RoomsFile)?;
     }
+    let left_out = rooms.open_kept(&store.kept());
+    if left_out > 0 {
+        tracing::warn!(
+            left_out,
+            "the state directory holds more rooms than --max-rooms; not all of them can be used"
+        );
+    }
     let (workers, ends) = Workers::start(settings.threads).map_err(AppError::Threads)?;
     tasks.spawn("serving threads", ends.watch(tasks.shutdown()));
     let wiring = Wiring { settings: &settings, metrics, readiness, rooms, tracer: tracer.clone(), workers };

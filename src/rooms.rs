@@ -208,6 +208,12 @@ impl Rooms {
         Ok(room)
     }
 
+    /// Opens rooms that the store has kept from before, so that they are ticked, and told to operators, from the start.
+    /// Answers how many there was no room for; these are opened when somebody comes.
+    pub fn open_kept(&self, names: &[RoomName]) -> usize {
+        names.iter().filter(|name| self.open(name).is_err()).count()
+    }
+
     /// All rooms known here.
     pub fn all(&self) -> Vec<Arc<Room>> {
         self.known.read().values().cloned().collect()

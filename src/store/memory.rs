@@ -155,6 +155,11 @@ impl MemoryStore {
         Ok(Self { clock, max_rooms, rooms: RwLock::new(rooms), checkpoint: Some(checkpoint) })
     }
 
+    /// The rooms it has.
+    pub fn names(&self) -> Vec<RoomName> {
+        self.rooms.read().keys().cloned().collect()
+    }
+
     /// Writes every room that has changed; the first failure is returned after all were tried.
     ///
     /// `finally`: the last one of this process; nothing is reserved beyond the numbers given, and whoever should
@@ -206,9 +211,11 @@ impl MemoryStore {
         let cell = self.cell(name, call)?;
         let mut inner = match &self.checkpoint {
             None => cell.inner.lock(),
-            Some(checkpoint) => cell
-                .lock_reserving(name, call, newcomers, checkpoint)
-                .map_err(|error| StoreError::Unavailable(error.to_string()))?,
+            Some(checkpoint) => cell.lock_reserving(name, call, newcomers, checkpoint).map_err(|error| {
+                // The next save tries again, and tells how that went.
+                cell.dirty.store(true, Ordering::Release);
+                StoreError::Unavailable(error.to_string())
+            })?,
         };
         let before = inner.state.shape();
         let answer = operation(&mut inner.state, self.clock.now_ms());

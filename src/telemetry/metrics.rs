@@ -1,6 +1,7 @@
 //! Metrics: handles looked up ahead of time, and their text for Prometheus.
 
 pub mod label;
+mod listener;
 mod process;
 pub mod room;
 pub mod shards;
@@ -24,6 +25,8 @@ use self::label::{
     Label, ListenerLabel, OperatorCall, OperatorResult, PollAnswer, StoreFault, StoreOp, StreamKind,
     TokenFault, TokenLabel, VerdictLabel,
 };
+use self::listener::ConnectionFamilies;
+pub use self::listener::ListenerMetrics;
 use self::process::Process;
 use self::room::{OTHER_ROOMS, RoomFamilies, RoomMetrics};
 use self::shards::ShardMetrics;
@@ -47,6 +50,7 @@ pub struct Metrics {
     passes_verified: Counter<u64, Spread>,
     store_errors: By<StoreOp, By<StoreFault, Counter>>,
     store_up: Gauge,
+    checkpoint_failing: Gauge,
     streams_open: By<StreamKind, Gauge>,
     streams_refused: Counter,
     config_errors: Counter,
@@ -91,6 +95,11 @@ impl Metrics {
             store_seconds: histograms(registry, "store_call", "Time a store call takes", "op"),
             store_errors: counters(registry, "store_errors", "Store calls that failed", ["op", "kind"]),
             store_up: gauge(registry, "store_up", "1 while the store answers, as far as is known"),
+            checkpoint_failing: gauge(
+                registry,
+                "checkpoint_failing",
+                "1 while the embedded store cannot write to its state directory",
+            ),
             streams_open: gauges(registry, "streams_open", "Streams open to visitors", "kind"),
             streams_refused: counter(
                 registry,
@@ -181,6 +190,11 @@ impl Metrics {
         self.store_up.set(up.into());
     }
 
+    /// Whether the embedded store's last attempt to keep its rooms on disk has failed.
+    pub fn set_checkpoint_failing(&self, failing: bool) {
+        self.checkpoint_failing.set(failing.into());
+    }
+
     /// A stream was opened; it counts as open until the guard is dropped.
     pub fn stream_opened(&self, kind: StreamKind) -> Open {
         Open::new(self.streams_open.of(kind))
@@ -264,68 +278,6 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.gauge.dec();
-    }
-}
-
-/// What one listener counts.
-#[derive(Clone, Debug)]
-pub struct ListenerMetrics {
-    open: Gauge,
-    refused: Counter,
-    accept_errors: Counter,
-}
-
-impl ListenerMetrics {
-    /// A connection was accepted; it counts as open until the guard is dropped.
-    pub fn connection_opened(&self) -> Open {
-        Open::new(&self.open)
-    }
-
-    /// A connection was closed at once because too many are open.
-    pub fn connection_refused(&self) {
-        self.refused.inc();
-    }
-
-    /// A connection could not be accepted.
-    pub fn accept_failed(&self) {
-        self.accept_errors.inc();
-    }
-}
-
-struct ConnectionFamilies {
-    open: By<ListenerLabel, Gauge>,
-    refused: By<ListenerLabel, Counter>,
-    accept_errors: By<ListenerLabel, Counter>,
-}
-
-impl ConnectionFamilies {
-    fn register(registry: &mut Registry) -> Self {
-        let refused: Family<_, Counter> = Family::default();
-        let accept_errors: Family<_, Counter> = Family::default();
-        registry.register(
-            "connections_refused",
-            "Connections closed at once because too many are open",
-            refused.clone(),
-        );
-        registry.register(
-            "accept_errors",
-            "Failed attempts to accept a connection; no more file descriptors, mostly",
-            accept_errors.clone(),
-        );
-        let labels = |listener: ListenerLabel| [("listener", listener.as_str())];
-        Self {
-            open: gauges(registry, "connections_open", "Connections open", "listener"),
-            refused: By::new(|listener| refused.get_or_create_owned(&labels(listener))),
-            accept_errors: By::new(|listener| accept_errors.get_or_create_owned(&labels(listener))),
-        }
-    }
-
-    fn of(&self, listener: ListenerLabel) -> ListenerMetrics {
-        ListenerMetrics {
-            open: self.open.of(listener).clone(),
-            refused: self.refused.of(listener).clone(),
-            accept_errors: self.accept_errors.of(listener).clone(),
-        }
     }
 }
 

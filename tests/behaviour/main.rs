@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A failed unwrap is a failed test, in its subroutines too.
 
 mod api;
+mod audit;
 mod away;
 mod checkpoint;
 mod contract;
