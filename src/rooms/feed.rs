@@ -134,7 +134,14 @@ impl Rooms {
             Some(known) => {
                 let nobody = Beats::new();
                 let observe = self.store.observe(&room.name, &call, &nobody, Some(&known));
-                self.tried(room, StoreOp::Observe, observe).await
+                let healed = self.tried(room, StoreOp::Observe, observe).await?;
+                if known.has_newer_controls_than(&snapshot) {
+                    tracing::warn!(
+                        room = %room.name, paused = healed.paused, limits = ?healed.limits,
+                        "the store had lost what an operator did here: it has been brought back"
+                    );
+                }
+                Ok(healed)
             }
             None => Ok(snapshot),
         }

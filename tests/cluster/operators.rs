@@ -220,6 +220,8 @@ async fn a_pause_and_limits_outlive_a_redis_that_forgets_everything() {
         let kept = (&room["paused"], &room["policy"]["operator"]["capacity"], &room["counts"]["waiting"]);
         assert_eq!(kept, (&json!(true), &json!(5), &json!(1)), "{room}");
     }
+    let brought_back = |replica: &Replica| replica.log().contains("it has been brought back");
+    assert!(brought_back(one) || brought_back(other), "{}", one.log());
     for door in &doors {
         assert_eq!(door.check("shop", &held.tokens).await.told, Told::Waiting(1), "the room is paused");
     }
