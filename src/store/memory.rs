@@ -51,6 +51,17 @@ struct Inner {
     ceiling: u64,
 }
 
+/// What a file is written for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// It is the room's turn: something has changed.
+    InTurn,
+    /// Somebody is told that it is kept: it is on disk before.
+    AtOnce,
+    /// It is the last time of this process.
+    Finally,
+}
+
 impl Cell {
     fn new(state: State, ceiling: u64) -> Arc<Self> {
         Arc::new(Self {
@@ -60,8 +71,14 @@ impl Cell {
         })
     }
 
-    /// Writes the room's file; see [`MemoryStore::save`].
-    fn save(&self, name: &RoomName, checkpoint: &Checkpoint, finally: bool) -> Result<(), CheckpointError> {
+    /// Writes the room's file; see [`MemoryStore::save`]. Where that fails, it is tried again with the next save.
+    fn save(&self, name: &RoomName, checkpoint: &Checkpoint, when: When) -> Result<(), CheckpointError> {
+        self.dirty.store(false, Ordering::Release);
+        self.write(name, checkpoint, when).inspect_err(|_| self.dirty.store(true, Ordering::Release))
+    }
+
+    fn write(&self, name: &RoomName, checkpoint: &Checkpoint, when: When) -> Result<(), CheckpointError> {
+        let finally = when == When::Finally;
         let _writing = self.writing.lock();
         // Copied under the room's lock, written outside it.
         let (image, reserves) = {
@@ -78,7 +95,7 @@ impl Cell {
             let ceiling = if finally { next } else { ceiling.max(next + 1) };
             (inner.image(ceiling), reserves)
         };
-        checkpoint.write(name, &image, finally || reserves)?;
+        checkpoint.write(name, &image, when != When::InTurn || reserves)?;
         if reserves {
             let mut inner = self.inner.lock();
             inner.ceiling = inner.ceiling.max(image.ceiling);
@@ -171,17 +188,16 @@ impl MemoryStore {
             self.rooms.read().iter().map(|(name, cell)| (name.clone(), cell.clone())).collect();
         let (mut saved, mut failed) = (0, None);
         let (changed, others): (Vec<_>, Vec<_>) =
-            rooms.into_iter().partition(|(_, cell)| cell.dirty.swap(false, Ordering::AcqRel));
+            rooms.into_iter().partition(|(_, cell)| cell.dirty.load(Ordering::Acquire));
         let others = if finally { others } else { Vec::new() };
         let (must, begun) = (changed.len(), Instant::now());
         for (index, (name, cell)) in changed.into_iter().chain(others).enumerate() {
             if index >= must && begun.elapsed() > LAST_WORDS {
                 break;
             }
-            match cell.save(&name, checkpoint, finally) {
+            match cell.save(&name, checkpoint, if finally { When::Finally } else { When::InTurn }) {
                 Ok(()) => saved += 1,
                 Err(error) => {
-                    cell.dirty.store(true, Ordering::Release);
                     failed.get_or_insert(error);
                 }
             }
@@ -304,6 +320,13 @@ impl Store for MemoryStore {
     }
 
     async fn control(&self, room: &RoomName, call: &Call, control: Control) -> Result<(), StoreError> {
-        self.with(room, call, |state, now| state.control(call, control, now))
+        self.with(room, call, |state, now| state.control(call, control, now))?;
+        // Operators are told that it is done once it is kept: a room paused because its backend burns stays paused.
+        if let Some(checkpoint) = &self.checkpoint {
+            self.cell(room, call)?
+                .save(room, checkpoint, When::AtOnce)
+                .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        }
+        Ok(())
     }
 }

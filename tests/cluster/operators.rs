@@ -205,3 +205,69 @@ async fn visitors_listeners_have_no_operators_calls() {
     assert_eq!(http.post(&url).bearer_auth(TOKEN).send().await.unwrap().status(), StatusCode::OK);
     assert_eq!(json(replica, &token, "show shop").await["paused"], true);
 }
+
+/// How the room is at a replica once it may call again after a loss: nobody is called for 3 s.
+async fn beyond_the_loss(replica: &Replica, token: &tempfile::NamedTempFile, before: &Value) -> Value {
+    until("the loss is over", SOON, || async {
+        let room = json(replica, token, "show shop").await;
+        let over = room["last_loss"]["seconds_ago"].as_f64().is_some_and(|seconds| seconds > 3.5);
+        (over && room["generation"].as_u64() > before["generation"].as_u64()).then_some(room)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_and_limits_outlive_a_redis_that_forgets_everything() {
+    let redis = Server::start().await;
+    let (fleet, token) = fleet("operators_loss", &redis).await;
+    let [one, other] = fleet.replicas() else { panic!("two replicas") };
+    let doors = fleet.doors();
+    json(one, &token, "limits shop --capacity 5").await;
+    json(one, &token, "pause shop").await;
+    let held = doors[1].check("shop", &Tokens::default()).await;
+    assert_eq!(held.told, Told::Waiting(1));
+    let before = until("the other one has heard of it", SOON, || async {
+        let room = json(other, &token, "show shop").await;
+        (room["paused"] == true && room["policy"]["operator"]["capacity"] == 5).then_some(room)
+    })
+    .await;
+
+    redis.command(&["FLUSHALL"]);
+    for replica in [one, other] {
+        let room = beyond_the_loss(replica, &token, &before).await;
+        let kept = (&room["paused"], &room["policy"]["operator"]["capacity"], &room["counts"]["waiting"]);
+        assert_eq!(kept, (&json!(true), &json!(5), &json!(1)), "{room}");
+    }
+    let brought_back = |replica: &Replica| replica.log().contains("it has been brought back");
+    assert!(brought_back(one) || brought_back(other), "{}", one.log());
+    for door in &doors {
+        assert_eq!(door.check("shop", &held.tokens).await.told, Told::Waiting(1), "the room is paused");
+    }
+
+    json(other, &token, "resume shop").await;
+    until("the visitor is let in", SOON, || async {
+        (doors[0].check("shop", &held.tokens).await.told == Told::Inside).then_some(())
+    })
+    .await;
+    let before = json(one, &token, "show shop").await;
+    redis.command(&["FLUSHALL"]);
+    let room = beyond_the_loss(one, &token, &before).await;
+    let kept = (&room["paused"], &room["policy"]["operator"]["capacity"]);
+    assert_eq!(kept, (&json!(false), &json!(5)), "what was taken back stays so: {room}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_of_an_empty_room_holds_whoever_comes_first_after_a_loss() {
+    let redis = Server::start().await;
+    let (fleet, token) = fleet("operators_empty", &redis).await;
+    let [one, other] = fleet.replicas() else { panic!("two replicas") };
+    let before = json(other, &token, "show shop").await;
+    json(one, &token, "pause shop").await;
+    redis.command(&["FLUSHALL"]);
+    // At the replica that nobody has told of the pause, and nobody looks at the one that was.
+    let door = &fleet.doors()[1];
+    let newcomer = door.check("shop", &Tokens::default()).await;
+    assert!(matches!(newcomer.told, Told::Waiting(_)), "{newcomer:?}");
+    assert_eq!(beyond_the_loss(other, &token, &before).await["paused"], true);
+    assert!(matches!(door.check("shop", &newcomer.tokens).await.told, Told::Waiting(_)));
+}
