@@ -6,6 +6,7 @@ pub mod bits;
 pub mod decision;
 pub mod digest;
 pub mod eta;
+pub mod forecast;
 pub mod gcra;
 pub mod line;
 pub mod name;
