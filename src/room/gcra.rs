@@ -118,13 +118,10 @@ pub fn spend(tat: Option<Tat>, quota: &Quota, now: Micros) -> (Decision, Tat) {
     // In parts of a microsecond, `count` of which are one; so an interval is `period` of them.
     let (count, interval) = (u64::from(quota.count()), quota.period());
     let full = u64::from(quota.burst) * interval;
-    let spent = match tat {
-        Some(tat) if tat.at >= now => {
-            let ahead = (tat.at - now).min(full / count + 1);
-            full.min(ahead * count + u64::from(tat.rest).min(count - 1))
-        }
-        _ => 0,
-    };
+    let ahead = |tat: Tat| (tat.at - now).min(full / count + 1) * count + u64::from(tat.rest).min(count - 1);
+    let spent = tat.filter(|tat| tat.at >= now).map_or(0, ahead);
+    let is_too_far = spent > full;
+    let spent = spent.min(full);
     let allowed = spent + interval <= full;
     let spent = if allowed { spent + interval } else { spent };
     let decision = Decision {
@@ -134,7 +131,9 @@ pub fn spend(tat: Option<Tat>, quota: &Quota, now: Micros) -> (Decision, Tat) {
         reset: spent.div_ceil(count),
     };
     let rest = u32::try_from(spent % count).unwrap_or(u32::MAX);
-    (decision, Tat { at: now + spent / count, rest })
+    let kept = Tat { at: now + spent / count, rest };
+    // Who is refused stands as before.
+    (decision, tat.filter(|_| !allowed && !is_too_far).unwrap_or(kept))
 }
 
 #[cfg(test)]
