@@ -255,6 +255,7 @@ impl Wiring<'_> {
             tracer: self.tracer.clone(),
             budget: self.settings.check_budget,
             max_checks: self.settings.max_checks,
+            trusted_hops: self.settings.trusted_hops,
         })
     }
 
@@ -268,7 +269,8 @@ impl Wiring<'_> {
             drain_spread: drain_times(settings.drain).grace / 2,
         };
         let streaming = Arc::new(Streaming { rooms: self.rooms.clone(), cadence, shutdown });
-        Desk { rooms: self.rooms.clone(), cookies: self.cookies(), streaming }
+        let trusted_hops = settings.trusted_hops;
+        Desk { rooms: self.rooms.clone(), cookies: self.cookies(), trusted_hops, streaming }
     }
 
     fn tracer_desk(&self) -> TracerDesk {

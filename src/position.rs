@@ -23,6 +23,8 @@ pub struct Desk {
     pub rooms: Arc<Rooms>,
     /// How cookies are set.
     pub cookies: CookiePolicy,
+    /// How many trusted proxies stand before the one that asks.
+    pub trusted_hops: usize,
     /// What streams work with.
     pub streaming: Arc<Streaming>,
 }

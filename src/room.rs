@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod away;
+pub mod binding;
 pub mod bits;
 pub mod decision;
 pub mod eta;

@@ -51,7 +51,7 @@ impl Gate {
         let Route { policy, room, cookie, .. } = routes.get(&hash)?;
         let shown = question.header(PASS_HEADER);
         let pass = shown.or_else(|| cookie_values(question.cookies(), cookie).next())?;
-        let held = self.rooms.held_as_is(room, policy, pass)?;
+        let held = self.rooms.held_as_is(room, policy, pass, || self.bearer(question))?;
         let inside = Inside { room: &policy.room, place: held.place, pass, expires_at: held.ends_at };
         Allowed::inside(inside, question).encode(answer);
         room.checked(VerdictLabel::Admit);

@@ -115,6 +115,9 @@ pub struct Flags {
     /// The most Checks in flight, 1 to 1000000; those above are answered with an error at once
     #[arg(long, env = "ANTEROOM_MAX_CHECKS", value_name = "COUNT", default_value = "10000")]
     pub max_checks: String,
+    /// How many trusted proxies stand before the one that asks, 0 to 16: whose word on the client's address counts
+    #[arg(long, env = "ANTEROOM_TRUSTED_HOPS", value_name = "COUNT", default_value = "0")]
+    pub trusted_hops: String,
     /// The threads that serve connections, 1 to 256; default: one for each core
     #[arg(long, env = "ANTEROOM_THREADS", value_name = "COUNT")]
     pub threads: Option<String>,
@@ -173,7 +176,7 @@ mod tests {
         let command = Cli::command();
         let serve = command.find_subcommand("serve").unwrap();
         let flags: Vec<_> = serve.get_arguments().filter(|arg| arg.get_long() != Some("help")).collect();
-        assert_eq!(flags.len(), 29);
+        assert_eq!(flags.len(), 30);
         for flag in flags {
             let long = flag.get_long().unwrap();
             let twin = format!("ANTEROOM_{}", long.replace('-', "_").to_uppercase());

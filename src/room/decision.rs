@@ -185,6 +185,7 @@ mod tests {
             iat: 0,
             exp,
             position: None,
+            bound: None,
         }
     }
 

@@ -105,7 +105,7 @@ impl World {
         let cadence = Cadence::default();
         let (rooms, shutdown) = (self.rooms.clone(), tasks.shutdown());
         let streaming = Arc::new(Streaming { rooms: rooms.clone(), cadence, shutdown });
-        Desk { rooms, cookies: CookiePolicy { secure: true, domain: None }, streaming }
+        Desk { rooms, cookies: CookiePolicy { secure: true, domain: None }, trusted_hops: 0, streaming }
     }
 
     pub(crate) fn gate(&self, max_checks: usize) -> Gate {
@@ -122,6 +122,7 @@ impl World {
             tracer: Tracer::off(),
             budget: CHECK_BUDGET,
             max_checks,
+            trusted_hops: 0,
         })
     }
 

@@ -21,6 +21,7 @@ mod order;
 mod out_of_reach;
 mod outages;
 mod protocols;
+mod stolen;
 mod streams;
 mod tabs;
 mod tracer;

@@ -69,11 +69,15 @@ impl Reader {
     }
 
     pub(super) fn count(&mut self, flag: &str, text: &str, most: usize) -> usize {
-        let parsed = text.trim().parse().ok().filter(|count| (1..=most).contains(count));
+        self.count_from(1, flag, text, most)
+    }
+
+    pub(super) fn count_from(&mut self, least: usize, flag: &str, text: &str, most: usize) -> usize {
+        let parsed = text.trim().parse().ok().filter(|count| (least..=most).contains(count));
         parsed.unwrap_or_else(|| {
             let problem = format!("{} cannot be understood", quoted(text));
-            self.wrong(flag, problem, format!("write a whole number from 1 to {most}"));
-            1
+            self.wrong(flag, problem, format!("write a whole number from {least} to {most}"));
+            least
         })
     }
 

@@ -248,6 +248,8 @@ label! {
         OtherRoom => "other_room",
         /// Its time is over.
         Expired => "expired",
+        /// Bound to somebody else.
+        Foreign => "foreign",
     }
 }
 
@@ -261,6 +263,7 @@ impl From<TokenError> for TokenFault {
             TokenError::BadSignature => Self::BadSignature,
             TokenError::OtherRoom => Self::OtherRoom,
             TokenError::Expired => Self::Expired,
+            TokenError::Foreign => Self::Foreign,
         }
     }
 }
