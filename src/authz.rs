@@ -3,6 +3,7 @@
 pub mod forward;
 pub mod grpc;
 pub mod limits;
+mod order;
 mod pass;
 pub mod request;
 pub mod response;
@@ -14,10 +15,12 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::cookie::{CookiePolicy, TokenCookie};
+use crate::guard::deny::Denials;
 use crate::page::{Lang, Page, View, content_security_policy};
 use crate::pb::check::Unreadable;
 use crate::room::binding::Bearer;
 use crate::room::decision::{Bypass, Verdict};
+use crate::room::gates::Stated;
 use crate::room::name::RoomName;
 use crate::room::policy::{Mistake, Policy};
 use crate::room::state::Subject;
@@ -47,6 +50,7 @@ pub struct Gate {
     strangers: OncePer,
     short_way: ShortWay,
     trusted_hops: usize,
+    denials: Arc<Denials>,
 }
 
 /// What a [`Gate`] is made of.
@@ -67,12 +71,15 @@ pub struct GateParts {
     pub max_checks: usize,
     /// How many trusted proxies stand before the one that asks.
     pub trusted_hops: usize,
+    /// Who is refused before anything else.
+    pub denials: Arc<Denials>,
 }
 
 impl Gate {
     /// A gate over the rooms.
     pub fn new(parts: GateParts) -> Self {
-        let GateParts { rooms, limits, cookies, page, tracer, budget, max_checks, trusted_hops } = parts;
+        let GateParts { rooms, limits, cookies, page, tracer, budget, max_checks, trusted_hops, denials } =
+            parts;
         let in_flight = Semaphore::new(max_checks.min(Semaphore::MAX_PERMITS));
         let (mistakes, strangers) = (OncePer::new(), OncePer::new());
         let short_way = ShortWay::default();
@@ -88,6 +95,7 @@ impl Gate {
             strangers,
             short_way,
             trusted_hops,
+            denials,
         }
     }
 
@@ -200,11 +208,16 @@ impl Gate {
             let message = "too many Checks are in flight; try again".to_owned();
             return (Verdict::Error { message }, None);
         };
-        let (policy, source) = match self.limits.of(question) {
-            Ok(Some(stated)) => stated,
-            Ok(None) => return (Verdict::Bypass(Bypass::NoRoom), None),
+        let Stated { room, gates } = match self.limits.of(question) {
+            Ok(stated) => stated,
             Err(mistakes) => return (self.misconfigured(question, &mistakes), None),
         };
+        if let Some(reason) = self.turned_away(question, &gates) {
+            let policy = room.map(|(policy, _)| policy);
+            let room = policy.as_ref().map(|policy| policy.room.clone());
+            return (Verdict::Refuse { room, reason }, policy);
+        }
+        let Some((policy, source)) = room else { return (Verdict::Bypass(Bypass::NoRoom), None) };
         let shown = self.shown(question, &policy);
         let check = self.rooms.check(&policy, source, question.is_preflight(), &shown);
         let verdict = match tokio::time::timeout(self.budget, check).await {

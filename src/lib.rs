@@ -12,6 +12,7 @@ pub mod config;
 pub mod cookie;
 pub mod cors;
 pub mod drain;
+pub mod guard;
 pub mod listen;
 pub mod page;
 pub mod pb;

@@ -11,8 +11,15 @@ use std::fmt::Write as _;
 use source::Source;
 
 /// The layers from top to bottom. A module may name those below its own layer, and side modules.
-const LAYERS: [&[&str]; 7] =
-    [&["main"], &["app"], &["config"], &["authz", "position", "admin"], &["rooms"], &["store"], &["room"]];
+const LAYERS: [&[&str]; 7] = [
+    &["main"],
+    &["app"],
+    &["config"],
+    &["authz", "position", "admin"],
+    &["rooms", "guard"],
+    &["store"],
+    &["room"],
+];
 
 /// Modules beside the layers. They may name `room` and each other, but not in a circle.
 const SIDE: [&str; 10] =

@@ -14,6 +14,7 @@ use super::cli::{Cli, Command, Flags};
 use crate::admin::AdminToken;
 use crate::listen::Listen;
 use crate::page::Page;
+use crate::room::deny::Entry;
 use crate::room::policy::quoted;
 use crate::room::token::Key;
 use crate::routes::Routes;
@@ -63,6 +64,8 @@ pub struct Settings {
     pub store: StoreChoice,
     /// The rooms file; empty if there is none.
     pub routes: Arc<Routes>,
+    /// The deny file and what it says at the start; it is followed from then on.
+    pub deny: Option<(PathBuf, Vec<Entry>)>,
     /// The keys file, the signing key first; `None`: make a key and say so. Always there with a shared store.
     pub keys: Option<Vec<Key>>,
     /// The waiting page: the built-in one, or that of a template.
@@ -168,6 +171,7 @@ pub(super) fn read(
         admin_listen: reader.listen("admin-listen", &flags.admin_listen),
         store: reader.store(flags, role, purpose),
         routes: Arc::new(reader.routes(flags.rooms.as_deref(), max_rooms)),
+        deny: reader.deny(flags.deny.as_deref()),
         keys: reader.keys(flags.keys.as_deref()),
         page: reader.page(flags.page.as_deref()),
         cookie_secure: reader.choice("cookie-secure", &flags.cookie_secure, TRUE_OR_FALSE),

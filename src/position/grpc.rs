@@ -30,7 +30,7 @@ impl WaitingRoom for Desk {
         &self,
         request: Request<pb::JoinRequest>,
     ) -> Result<Response<pb::JoinResponse>, GrpcStatus> {
-        let shown = self.shown(&request, &request.get_ref().ticket, &request.get_ref().pass);
+        let shown = self.shown(&request, &request.get_ref().ticket, &request.get_ref().pass)?;
         let room = self.room(&request.get_ref().room).await?;
         let answer = self.rooms.join(&room, &shown).await.map_err(|error| refused(&error))?;
         Ok(Response::new(pb::JoinResponse {
@@ -45,7 +45,7 @@ impl WaitingRoom for Desk {
         &self,
         request: Request<pb::GetPositionRequest>,
     ) -> Result<Response<pb::GetPositionResponse>, GrpcStatus> {
-        let shown = self.shown(&request, &request.get_ref().ticket, "");
+        let shown = self.shown(&request, &request.get_ref().ticket, "")?;
         let room = self.room(&request.get_ref().room).await?;
         let answer = self.rooms.position(&room, &shown).await.map_err(|error| refused(&error))?;
         Ok(Response::new(pb::GetPositionResponse { standing: Some(standing(&answer.standing)) }))
@@ -55,7 +55,7 @@ impl WaitingRoom for Desk {
         &self,
         request: Request<pb::WatchPositionRequest>,
     ) -> Result<Response<Self::WatchPositionStream>, GrpcStatus> {
-        let shown = self.shown(&request, &request.get_ref().ticket, "");
+        let shown = self.shown(&request, &request.get_ref().ticket, "")?;
         let room = self.room(&request.get_ref().room).await?;
         let watch = self.rooms.watch(&room, &shown).await.map_err(|error| refused(&error))?;
         let watching = Watching::new(self.streaming.clone(), StreamKind::Grpc, watch, None);
@@ -67,7 +67,7 @@ impl WaitingRoom for Desk {
         &self,
         request: Request<pb::EnterRequest>,
     ) -> Result<Response<pb::EnterResponse>, GrpcStatus> {
-        let shown = self.shown(&request, &request.get_ref().ticket, "");
+        let shown = self.shown(&request, &request.get_ref().ticket, "")?;
         let room = self.room(&request.get_ref().room).await?;
         let answer = self.rooms.enter(&room, &shown).await.map_err(|error| refused(&error))?;
         Ok(Response::new(pb::EnterResponse {
@@ -81,7 +81,7 @@ impl WaitingRoom for Desk {
         &self,
         request: Request<pb::LeaveRequest>,
     ) -> Result<Response<pb::LeaveResponse>, GrpcStatus> {
-        let shown = self.shown(&request, &request.get_ref().ticket, &request.get_ref().pass);
+        let shown = self.shown(&request, &request.get_ref().ticket, &request.get_ref().pass)?;
         let room = self.room(&request.get_ref().room).await?;
         if !self.rooms.leave_altogether(&room, &shown).await.map_err(|error| refused(&error))? {
             return Err(refused(&VisitError::NoToken));
@@ -127,7 +127,7 @@ impl Desk {
     }
 
     /// What a request shows: the field, and after it the metadata.
-    fn shown<T>(&self, request: &Request<T>, ticket: &str, pass: &str) -> Shown {
+    fn shown<T>(&self, request: &Request<T>, ticket: &str, pass: &str) -> Result<Shown, GrpcStatus> {
         let metadata = request.metadata();
         let tokens = |field: &str, kind: TokenCookie| {
             let by_metadata = metadata.get(kind.header()).and_then(|value| value.to_str().ok());
@@ -136,7 +136,7 @@ impl Desk {
         };
         let forwarded_for = metadata.get_all("x-forwarded-for");
         // All are stated; there are no cookies.
-        Shown {
+        let shown = Shown {
             tickets: tokens(ticket, TokenCookie::Ticket),
             passes: tokens(pass, TokenCookie::Pass),
             ticket_stated: true,
@@ -149,7 +149,9 @@ impl Desk {
                 self.trusted_hops,
             ),
             user_agent: metadata.get("user-agent").and_then(|value| value.to_str().ok()).map(str::to_owned),
-        }
+        };
+        self.look_at(&shown).map_err(|error| refused(&error))?;
+        Ok(shown)
     }
 }
 
@@ -162,6 +164,7 @@ fn refused(error: &VisitError) -> GrpcStatus {
     let message = error.told().into_owned();
     match error {
         VisitError::NoToken | VisitError::NoSubject => GrpcStatus::unauthenticated(message),
+        VisitError::Denied => GrpcStatus::permission_denied(message),
         VisitError::NotCalled(_) => GrpcStatus::failed_precondition(message),
         VisitError::Gone(_) => GrpcStatus::aborted(message),
         VisitError::TooManyStreams | VisitError::Store(StoreError::TooManyRooms { .. }) => {

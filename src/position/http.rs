@@ -154,6 +154,7 @@ impl Desk {
             address: client_address::of(values(headers, "x-forwarded-for"), None, self.trusted_hops),
             user_agent: headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned),
         };
+        self.look_at(&shown)?;
         Ok((room, shown))
     }
 

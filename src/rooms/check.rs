@@ -97,7 +97,7 @@ impl Rooms {
             now: self.now(),
         };
         let verdict = match (decide(&facts), &pass, &ticket) {
-            (Step::Refuse(reason), ..) => Verdict::Refuse { room: room.name.clone(), reason },
+            (Step::Refuse(reason), ..) => Verdict::Refuse { room: Some(room.name.clone()), reason },
             (Step::Admit, Some((claims, token)), _) => self.admit_as_is(room, claims, token),
             // The store has just not answered: asking it again would only take time.
             (Step::Renew, Some((claims, token)), _) if snapshot.is_none() => {

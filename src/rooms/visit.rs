@@ -79,6 +79,9 @@ pub enum VisitError {
     /// No ticket or pass was shown, or none that holds.
     #[error("show a valid ticket or pass of this room; join to get one")]
     NoToken,
+    /// The deny list names them.
+    #[error("this client is not let in")]
+    Denied,
     /// The room wants a signed-in user.
     #[error("this room wants a signed-in user")]
     NoSubject,

@@ -10,6 +10,7 @@ mod client;
 mod cors;
 mod cross_origin;
 mod decisions;
+mod deny;
 mod doors;
 mod entering;
 mod grpc;

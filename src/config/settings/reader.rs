@@ -10,10 +10,11 @@ use std::time::Duration;
 use super::{Purpose, Role, StoreChoice};
 use crate::admin::AdminToken;
 use crate::config::cli::Flags;
-use crate::config::keys;
 use crate::config::{Grade, Mistake, yaml};
+use crate::config::{deny_file, keys};
 use crate::listen::Listen;
 use crate::page::Page;
+use crate::room::deny::Entry;
 use crate::room::policy::quoted;
 use crate::room::token::Key;
 use crate::routes::Routes;
@@ -161,6 +162,13 @@ impl Reader {
                 Routes::default()
             }
         }
+    }
+
+    pub(super) fn deny(&mut self, file: Option<&Path>) -> Option<(PathBuf, Vec<Entry>)> {
+        let file = file?;
+        let read = yaml::read_file(file).map_err(|mistake| vec![mistake]);
+        let entries = read.and_then(|text| deny_file::parse(&text, file));
+        entries.map_err(|found| self.mistakes.extend(found)).ok().map(|entries| (file.to_owned(), entries))
     }
 
     pub(super) fn keys(&mut self, file: Option<&Path>) -> Option<Vec<Key>> {

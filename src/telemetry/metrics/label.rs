@@ -71,6 +71,18 @@ impl From<&Verdict> for VerdictLabel {
 }
 
 label! {
+    /// What the deny list knows somebody by.
+    Denied {
+        /// The client's address.
+        Ip => "ip",
+        /// The `User-Agent`.
+        UserAgent => "user_agent",
+        /// The verified user.
+        Subject => "subject",
+    }
+}
+
+label! {
     /// How a call to a Redis server ended.
     CallResult {
         /// With an answer.
