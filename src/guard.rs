@@ -1,6 +1,7 @@
-//! What keeps floods and repeats out: limits for each key, and what may be done once. Replicas count together, over a
-//! ledger; while that is out, each goes on with its share.
+//! What stands before the rooms: who is refused whatever the line says, limits for each key, and what may be done once.
+//! Replicas count together, over a ledger; while that is out, each goes on with its share.
 
+pub mod deny;
 pub mod limiter;
 pub mod once;
 mod reach;

@@ -2,11 +2,14 @@
 
 pub mod admission;
 pub mod away;
+pub mod binding;
 pub mod bits;
 pub mod decision;
+pub mod deny;
 pub mod digest;
 pub mod eta;
 pub mod forecast;
+pub mod gates;
 pub mod gcra;
 pub mod line;
 pub mod name;

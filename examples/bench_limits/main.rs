@@ -19,7 +19,7 @@ use anteroom::store::redis::RedisStore;
 use anteroom::store::redis::shards::{Health, Shards, Timing};
 use anteroom::store::target::Target;
 use anteroom::telemetry::metrics::Metrics;
-use anteroom::telemetry::metrics::label::guard::LimitScope;
+use anteroom::telemetry::metrics::label::counting::LimitScope;
 use futures_util::future::join_all;
 use redis::server::Server;
 use tokio::task::JoinSet;

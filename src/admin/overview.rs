@@ -226,6 +226,9 @@ fn written(policy: &Policy) -> Map<String, Value> {
         written.insert(key.to_owned(), Value::String(text));
     }
     // What is not set stands there as well, whether or not a store writes it.
+    if let Ok(bind) = serde_json::to_value(policy.bind) {
+        written.insert("bind".to_owned(), bind);
+    }
     for key in KEYS {
         written.entry(key).or_insert(Value::Null);
     }

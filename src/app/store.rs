@@ -71,7 +71,7 @@ impl Opened {
     /// What is counted together, where the rooms are.
     pub(super) fn ledger(&self, clock: Clock, metrics: &Metrics) -> Arc<dyn Ledger> {
         match self {
-            Self::Memory { .. } => Arc::new(MemoryLedger::new(clock, metrics.guard())),
+            Self::Memory { .. } => Arc::new(MemoryLedger::new(clock, metrics.counting())),
             Self::Redis(store) => Arc::new(store.ledger()),
         }
     }

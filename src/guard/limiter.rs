@@ -11,7 +11,7 @@ use crate::room::gcra::{self, Decision, Micros, Quota, Tat};
 use crate::store::expiring::Expiring;
 use crate::store::ledger::Key;
 use crate::telemetry::metrics::label::Label as _;
-use crate::telemetry::metrics::label::guard::{GuardTable, LimitOutcome, LimitScope};
+use crate::telemetry::metrics::label::counting::{KeyTable, LimitOutcome, LimitScope};
 
 /// The most keys remembered as being beyond their limits. The one that would first be within again makes room: it
 /// costs a call more.
@@ -126,11 +126,11 @@ impl Limiter {
     pub(super) fn sweep(&self) {
         let now = self.reach.clock.now_us();
         for (table, keys) in [
-            (GuardTable::Refused, {
+            (KeyTable::Refused, {
                 self.beyond.sweep(now);
                 self.beyond.len()
             }),
-            (GuardTable::Shares, {
+            (KeyTable::Shares, {
                 self.shares.sweep(now);
                 self.shares.len()
             }),
@@ -164,7 +164,7 @@ impl Limiter {
             let later = before.is_none_or(|before| before.until < until);
             (later.then_some((until, Beyond { until, full_at })), ())
         });
-        self.reach.metrics.evicted(GuardTable::Refused, evicted);
+        self.reach.metrics.evicted(KeyTable::Refused, evicted);
     }
 
     /// What this replica allows by itself.
@@ -175,7 +175,7 @@ impl Limiter {
             let (decision, tat) = gcra::spend(tat, &quota, now);
             (Some((now + decision.reset, tat)), decision)
         });
-        self.reach.metrics.evicted(GuardTable::Shares, evicted);
+        self.reach.metrics.evicted(KeyTable::Shares, evicted);
         decision
     }
 }

@@ -10,7 +10,7 @@ use crate::store::StoreError;
 use crate::store::expiring::Expiring;
 use crate::store::ledger::{Claimed, Key};
 use crate::telemetry::metrics::label::Label as _;
-use crate::telemetry::metrics::label::guard::{GuardTable, OnceOutcome, OnceScope};
+use crate::telemetry::metrics::label::counting::{KeyTable, OnceOutcome, OnceScope};
 
 /// The most keys remembered as done. The one that would first be free again makes room: it costs a call more.
 const MAX_DONE: usize = 65_536;
@@ -52,12 +52,12 @@ impl Once {
         // From before the question: here it is free again no later than in the ledger.
         let until = now.saturating_add(left.saturating_mul(1_000));
         let ((), evicted) = self.done.update(key, now, |_| (Some((until, until)), ()));
-        self.reach.metrics.evicted(GuardTable::Done, evicted);
+        self.reach.metrics.evicted(KeyTable::Done, evicted);
         Ok(first)
     }
 
     pub(super) fn sweep(&self) {
         self.done.sweep(self.reach.clock.now_us());
-        self.reach.metrics.set_keys(GuardTable::Done, self.done.len());
+        self.reach.metrics.set_keys(KeyTable::Done, self.done.len());
     }
 }

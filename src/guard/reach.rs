@@ -15,7 +15,7 @@ use crate::store::breaker::Breaker;
 use crate::store::ledger::{BUCKETS, Claimed, Key, Ledger};
 use crate::store::timed::{Timed, Words};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::metrics::guard::GuardMetrics;
+use crate::telemetry::metrics::counting::CountingMetrics;
 use crate::telemetry::metrics::label::{StoreFault, StoreOp};
 
 /// What is said of the ledger.
@@ -30,7 +30,7 @@ const TRIAL_MS: Millis = 250;
 pub(super) struct Reach {
     pub(super) ledger: Arc<dyn Ledger>,
     pub(super) clock: Clock,
-    pub(super) metrics: GuardMetrics,
+    pub(super) metrics: CountingMetrics,
     pub(super) timed: Timed,
     /// Replicas that answer Checks, as far as is known.
     pub(super) replicas: AtomicU32,
@@ -57,7 +57,7 @@ impl Reach {
         Self {
             ledger,
             clock,
-            metrics: store_metrics.guard(),
+            metrics: store_metrics.counting(),
             timed: Timed::new(budget, clock, store_metrics.clone(), OUTAGE),
             replicas: AtomicU32::new(1),
             store_metrics,

@@ -12,8 +12,8 @@ use crate::room::policy::Millis;
 use crate::store::StoreError;
 use crate::store::ledger::{Claimed, Document, Key, Muster, Offer, Presence};
 use crate::store::memory::ledger::MemoryLedger;
-use crate::telemetry::metrics::guard::GuardMetrics;
-use crate::telemetry::metrics::label::guard::{LimitOutcome, LimitScope, OnceScope};
+use crate::telemetry::metrics::counting::CountingMetrics;
+use crate::telemetry::metrics::label::counting::{LimitOutcome, LimitScope, OnceScope};
 
 const BUDGET: Duration = Duration::from_millis(50);
 
@@ -65,7 +65,7 @@ impl Scene {
     fn new() -> Self {
         let clock = Clock::starting_at(1_700_000_000_000);
         let ledger = Switched {
-            ledger: ArcSwap::from_pointee(MemoryLedger::new(clock, GuardMetrics::unregistered())),
+            ledger: ArcSwap::from_pointee(MemoryLedger::new(clock, CountingMetrics::unregistered())),
             out: AtomicBool::new(false),
             calls: AtomicU64::new(0),
             replicas: AtomicU32::new(1),
@@ -85,7 +85,7 @@ impl Scene {
 
     /// All is lost.
     fn wipe(&self) {
-        self.ledger.ledger.store(Arc::new(MemoryLedger::new(self.clock, GuardMetrics::unregistered())));
+        self.ledger.ledger.store(Arc::new(MemoryLedger::new(self.clock, CountingMetrics::unregistered())));
     }
 
     fn out(&self, out: bool) {
@@ -122,7 +122,7 @@ async fn a_flood_costs_about_as_many_calls_as_it_is_allowed_requests() {
     assert_eq!(allowed, 20 + 199, "its burst, and one for every 50 ms since the first");
     assert!(scene.calls() <= allowed + 1, "{} calls for {allowed} requests allowed", scene.calls());
     assert_eq!(guard.limiter.remembered(), 1);
-    let count = |outcome| scene.metrics.guard().limits(LimitScope::Ip, outcome);
+    let count = |outcome| scene.metrics.counting().limits(LimitScope::Ip, outcome);
     assert_eq!(count(LimitOutcome::Allowed), allowed);
     assert_eq!(count(LimitOutcome::Refused) + count(LimitOutcome::Remembered), 4_000 - allowed);
 }
@@ -234,9 +234,9 @@ async fn while_the_ledger_is_out_each_replica_allows_its_share() {
     // The trial that this began is in the background.
     tokio::time::sleep(Duration::from_millis(60)).await;
     let (calls, shares) = (scene.calls(), LimitOutcome::ShareAllowed);
-    let before = scene.metrics.guard().limits(LimitScope::Ip, shares);
+    let before = scene.metrics.counting().limits(LimitScope::Ip, shares);
     assert!(is_allowed(&by_ip(&guards[0], "20/s").await));
-    assert_eq!((scene.calls(), scene.metrics.guard().limits(LimitScope::Ip, shares)), (calls + 1, before));
+    assert_eq!((scene.calls(), scene.metrics.counting().limits(LimitScope::Ip, shares)), (calls + 1, before));
     guards[0].reach.close().await;
 }
 

@@ -1,7 +1,8 @@
 //! Metrics: handles looked up ahead of time, and their text for Prometheus.
 
-mod families;
+pub mod counting;
 pub mod guard;
+mod handles;
 pub mod label;
 mod listener;
 mod process;
@@ -21,8 +22,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use self::families::{By, by_label, counter, counters, gauge, gauges, histograms};
+use self::counting::CountingMetrics;
 use self::guard::GuardMetrics;
+use self::handles::{By, counter, counters, gauge, gauges, histograms, pair_counters};
 use self::label::{
     ListenerLabel, OperatorCall, OperatorResult, PollAnswer, StoreFault, StoreOp, StreamKind, TokenFault,
     TokenLabel, VerdictLabel,
@@ -60,8 +62,9 @@ pub struct Metrics {
     users_not_kept: Counter,
     listeners: By<ListenerLabel, ListenerMetrics>,
     shards: ShardMetrics,
-    guard: GuardMetrics,
     operator_calls: By<OperatorCall, By<OperatorResult, Counter>>,
+    guard: GuardMetrics,
+    counting: CountingMetrics,
 }
 
 impl Metrics {
@@ -92,7 +95,7 @@ impl Metrics {
             ),
             check_seconds: histograms(registry, "check", "Time to answer a Check", "verdict"),
             store_seconds: histograms(registry, "store_call", "Time a store call takes", "op"),
-            store_errors: counters(registry, "store_errors", "Store calls that failed", ["op", "kind"]),
+            store_errors: pair_counters(registry, "store_errors", "Store calls that failed", ["op", "kind"]),
             store_up: gauge(registry, "store_up", "1 while the store answers, as far as is known"),
             checkpoint_failing: gauge(
                 registry,
@@ -110,7 +113,7 @@ impl Metrics {
                 "config_errors",
                 "Requests whose policy could not be understood; the log names each mistake once",
             ),
-            tokens_refused: counters(
+            tokens_refused: pair_counters(
                 registry,
                 "tokens_refused",
                 "Tickets and passes that prove nothing",
@@ -122,7 +125,7 @@ impl Metrics {
                 "checks_shed",
                 "Checks turned away because too many are in flight",
             ),
-            polls: by_label(registry, "tracer_polls", "Polls of users known by name", "answer"),
+            polls: counters(registry, "tracer_polls", "Polls of users known by name", "answer"),
             users_kept: gauge(registry, "tracer_users", "Users whose place is kept between their polls"),
             users_not_kept: counter(
                 registry,
@@ -131,8 +134,9 @@ impl Metrics {
             ),
             listeners: By::new(|listener: ListenerLabel| connections.of(listener)),
             shards: ShardMetrics::register(registry),
+            operator_calls: pair_counters(registry, "operator_calls", "Calls of operators", ["op", "result"]),
             guard: GuardMetrics::register(registry),
-            operator_calls: counters(registry, "operator_calls", "Calls of operators", ["op", "result"]),
+            counting: CountingMetrics::register(registry),
             registry: root,
         }
     }
@@ -245,14 +249,19 @@ impl Metrics {
         self.listeners.of(listener).clone()
     }
 
+    /// The handles of the gates before the rooms.
+    pub fn guard(&self) -> GuardMetrics {
+        self.guard.clone()
+    }
+
+    /// The handles of what replicas count together.
+    pub fn counting(&self) -> CountingMetrics {
+        self.counting.clone()
+    }
+
     /// The handles of the connections to Redis.
     pub fn shards(&self) -> ShardMetrics {
         self.shards.clone()
-    }
-
-    /// The handles of limits and of what may be done once.
-    pub fn guard(&self) -> GuardMetrics {
-        self.guard.clone()
     }
 
     /// Every metric as `OpenMetrics` text. Fails only if a metric cannot be written as text.

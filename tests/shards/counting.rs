@@ -9,7 +9,7 @@ use anteroom::guard::limiter::{Ask, Verdict};
 use anteroom::guard::{Guard, Options};
 use anteroom::store::redis::RedisStore;
 use anteroom::telemetry::metrics::Metrics;
-use anteroom::telemetry::metrics::label::guard::{LimitOutcome, LimitScope, OnceScope};
+use anteroom::telemetry::metrics::label::counting::{LimitOutcome, LimitScope, OnceScope};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -54,7 +54,7 @@ impl Replicas {
     }
 
     fn count(&self, scope: LimitScope, outcome: LimitOutcome) -> u64 {
-        self.all.iter().map(|replica| replica.metrics.guard().limits(scope, outcome)).sum()
+        self.all.iter().map(|replica| replica.metrics.counting().limits(scope, outcome)).sum()
     }
 }
 

@@ -11,8 +11,8 @@ use crate::room::policy::Millis;
 use crate::store::StoreError;
 use crate::store::expiring::Expiring;
 use crate::store::ledger::{Claimed, Document, Key, Ledger, Muster, Offer, Presence};
-use crate::telemetry::metrics::guard::GuardMetrics;
-use crate::telemetry::metrics::label::guard::GuardTable;
+use crate::telemetry::metrics::counting::CountingMetrics;
+use crate::telemetry::metrics::label::counting::KeyTable;
 
 /// The most keys that have spent, at some 140 bytes each. The one that would soonest have spent nothing makes room.
 const MAX_SPENT: usize = 262_144;
@@ -24,7 +24,7 @@ const SWEEP_MS: Millis = 10_000;
 /// The ledger of a process that is alone.
 pub struct MemoryLedger {
     clock: Clock,
-    metrics: GuardMetrics,
+    metrics: CountingMetrics,
     spent: Expiring<Tat>,
     /// Until when, in microseconds.
     claimed: Expiring<Micros>,
@@ -34,7 +34,7 @@ pub struct MemoryLedger {
 
 impl MemoryLedger {
     /// An empty one.
-    pub fn new(clock: Clock, metrics: GuardMetrics) -> Self {
+    pub fn new(clock: Clock, metrics: CountingMetrics) -> Self {
         Self {
             clock,
             metrics,
@@ -53,8 +53,8 @@ impl MemoryLedger {
         self.swept_at.store(now, Ordering::Relaxed);
         self.spent.sweep(self.clock.now_us());
         self.claimed.sweep(self.clock.now_us());
-        self.metrics.set_keys(GuardTable::Spent, self.spent.len());
-        self.metrics.set_keys(GuardTable::Claimed, self.claimed.len());
+        self.metrics.set_keys(KeyTable::Spent, self.spent.len());
+        self.metrics.set_keys(KeyTable::Claimed, self.claimed.len());
     }
 }
 
@@ -66,7 +66,7 @@ impl Ledger for MemoryLedger {
             let (decision, tat) = gcra::spend(tat, &quota, now);
             (Some((now + decision.reset, tat)), decision)
         });
-        self.metrics.evicted(GuardTable::Spent, evicted);
+        self.metrics.evicted(KeyTable::Spent, evicted);
         Ok(decision)
     }
 
@@ -77,7 +77,7 @@ impl Ledger for MemoryLedger {
             None => (Some((until, until)), Claimed::First),
             Some(until) => (None, Claimed::Taken((until - now).div_ceil(1_000))),
         });
-        self.metrics.evicted(GuardTable::Claimed, evicted);
+        self.metrics.evicted(KeyTable::Claimed, evicted);
         Ok(claimed)
     }
 
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     fn ledger() -> MemoryLedger {
-        MemoryLedger::new(Clock::starting_at(1_700_000_000_000), GuardMetrics::unregistered())
+        MemoryLedger::new(Clock::starting_at(1_700_000_000_000), CountingMetrics::unregistered())
     }
 
     fn presence() -> Presence {

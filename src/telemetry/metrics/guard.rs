@@ -1,4 +1,4 @@
-//! What limits and what may be done once count.
+//! What is counted of the gates before the rooms.
 
 use std::sync::Arc;
 
@@ -6,111 +6,44 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::families::{By, by_label, counter, counters, gauge, gauges};
-use super::label::Label as _;
-use super::label::guard::{GuardTable, LimitOutcome, LimitScope, OnceOutcome, OnceScope};
+use super::handles::{By, counter, counters, gauge};
+use super::label::Denied;
 
-/// The handles. Cheap to clone; all clones count together.
+/// What is counted of the gates. Clones count into the same.
 #[derive(Clone, Debug)]
 pub struct GuardMetrics {
-    handles: Arc<Handles>,
-}
-
-#[derive(Debug)]
-struct Handles {
-    limits: By<LimitScope, By<LimitOutcome, Counter>>,
-    once: By<OnceScope, By<OnceOutcome, Counter>>,
-    keys: By<GuardTable, Gauge>,
-    evicted: By<GuardTable, Counter>,
-    replicas: Gauge,
-    unsynced: Counter,
+    denied: Arc<By<Denied, Counter>>,
+    deny_entries: Gauge,
+    deny_file_errors: Counter,
 }
 
 impl GuardMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
-        let handles = Handles {
-            limits: counters(
+        let denied =
+            counters(registry, "denied", "Requests refused because the deny list names their sender", "by");
+        Self {
+            denied: Arc::new(denied),
+            deny_entries: gauge(registry, "deny_entries", "Entries of the deny list"),
+            deny_file_errors: counter(
                 registry,
-                "limit_decisions",
-                "Requests held against a limit",
-                ["scope", "outcome"],
+                "deny_file_errors",
+                "Times the deny file could not be read or understood; the list stays as it was",
             ),
-            once: counters(
-                registry,
-                "once_claims",
-                "Requests and nonces that may be used once",
-                ["scope", "outcome"],
-            ),
-            keys: gauges(
-                registry,
-                "guard_keys",
-                "Keys in the tables of limits and of what is done once",
-                "table",
-            ),
-            evicted: by_label(
-                registry,
-                "guard_keys_evicted",
-                "Keys that had to make room for others before their time was over",
-                "table",
-            ),
-            replicas: gauge(
-                registry,
-                "replicas",
-                "Replicas that answer Checks, as far as this one has heard",
-            ),
-            unsynced: counter(
-                registry,
-                "replica_syncs_failed",
-                "Times that this replica could not say that it is there",
-            ),
-        };
-        Self { handles: Arc::new(handles) }
-    }
-
-    /// Handles that nobody exports, for tests and programs without metrics.
-    pub fn unregistered() -> Self {
-        Self::register(&mut Registry::default())
-    }
-
-    /// A request was held against a limit.
-    pub fn limited(&self, scope: LimitScope, outcome: LimitOutcome) {
-        self.handles.limits.of(scope).of(outcome).inc();
-    }
-
-    /// How many requests came to this.
-    pub fn limits(&self, scope: LimitScope, outcome: LimitOutcome) -> u64 {
-        self.handles.limits.of(scope).of(outcome).get()
-    }
-
-    /// Something that may be done once was tried.
-    pub fn tried_once(&self, scope: OnceScope, outcome: OnceOutcome) {
-        self.handles.once.of(scope).of(outcome).inc();
-    }
-
-    /// How many keys a table holds.
-    pub fn set_keys(&self, table: GuardTable, keys: usize) {
-        self.handles.keys.of(table).set(i64::try_from(keys).unwrap_or(i64::MAX));
-    }
-
-    /// So many keys had to make room.
-    pub fn evicted(&self, table: GuardTable, keys: usize) {
-        if keys > 0 {
-            self.handles.evicted.of(table).inc_by(keys as u64);
         }
     }
 
-    /// How many had to make room so far.
-    pub fn evictions(&self) -> u64 {
-        GuardTable::ALL.iter().map(|table| self.handles.evicted.of(*table).get()).sum()
+    /// A request was refused.
+    pub fn denied(&self, by: Denied) {
+        self.denied.of(by).inc();
     }
 
-    /// How many replicas answer Checks.
-    pub fn set_replicas(&self, replicas: u32) {
-        self.handles.replicas.set(replicas.into());
+    /// How many entries the list has.
+    pub fn set_deny_entries(&self, count: usize) {
+        self.deny_entries.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    /// This replica could not say that it is there.
-    pub fn sync_failed(&self) {
-        self.handles.unsynced.inc();
+    /// The file could not be taken.
+    pub fn deny_file_failed(&self) {
+        self.deny_file_errors.inc();
     }
 }

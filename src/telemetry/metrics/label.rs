@@ -39,7 +39,7 @@ macro_rules! label {
     };
 }
 
-pub mod guard;
+pub mod counting;
 
 label! {
     /// What a Check came to, without its details.
@@ -69,6 +69,18 @@ impl From<&Verdict> for VerdictLabel {
             Verdict::Refuse { .. } => Self::Refuse,
             Verdict::Error { .. } => Self::Error,
         }
+    }
+}
+
+label! {
+    /// What the deny list knows somebody by.
+    Denied {
+        /// The client's address.
+        Ip => "ip",
+        /// The `User-Agent`.
+        UserAgent => "user_agent",
+        /// The verified user.
+        Subject => "subject",
     }
 }
 
@@ -258,6 +270,8 @@ label! {
         OtherRoom => "other_room",
         /// Its time is over.
         Expired => "expired",
+        /// Bound to somebody else.
+        Foreign => "foreign",
     }
 }
 
@@ -271,6 +285,7 @@ impl From<TokenError> for TokenFault {
             TokenError::BadSignature => Self::BadSignature,
             TokenError::OtherRoom => Self::OtherRoom,
             TokenError::Expired => Self::Expired,
+            TokenError::Foreign => Self::Foreign,
         }
     }
 }
@@ -327,10 +342,10 @@ mod tests {
         check::<TokenFault>();
         check::<ListenerLabel>();
         check::<PollAnswer>();
-        check::<guard::LimitScope>();
-        check::<guard::LimitOutcome>();
-        check::<guard::OnceScope>();
-        check::<guard::OnceOutcome>();
-        check::<guard::GuardTable>();
+        check::<counting::LimitScope>();
+        check::<counting::LimitOutcome>();
+        check::<counting::OnceScope>();
+        check::<counting::OnceOutcome>();
+        check::<counting::KeyTable>();
     }
 }

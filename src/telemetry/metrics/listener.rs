@@ -1,13 +1,12 @@
 //! What a listener counts: its connections, and those that it could not take.
 
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::Open;
-use super::families::{By, gauges};
-use super::label::{Label as _, ListenerLabel};
+use super::handles::{By, counters, gauges};
+use super::label::ListenerLabel;
 
 /// What one listener counts.
 #[derive(Clone, Debug)]
@@ -42,23 +41,21 @@ pub(super) struct ConnectionFamilies {
 
 impl ConnectionFamilies {
     pub(super) fn register(registry: &mut Registry) -> Self {
-        let refused: Family<_, Counter> = Family::default();
-        let accept_errors: Family<_, Counter> = Family::default();
-        registry.register(
-            "connections_refused",
-            "Connections closed at once because too many are open",
-            refused.clone(),
-        );
-        registry.register(
-            "accept_errors",
-            "Failed attempts to accept a connection; no more file descriptors, mostly",
-            accept_errors.clone(),
-        );
-        let labels = |listener: ListenerLabel| [("listener", listener.as_str())];
+        let by = "listener";
         Self {
-            open: gauges(registry, "connections_open", "Connections open", "listener"),
-            refused: By::new(|listener| refused.get_or_create_owned(&labels(listener))),
-            accept_errors: By::new(|listener| accept_errors.get_or_create_owned(&labels(listener))),
+            open: gauges(registry, "connections_open", "Connections open", by),
+            refused: counters(
+                registry,
+                "connections_refused",
+                "Connections closed at once because too many are open",
+                by,
+            ),
+            accept_errors: counters(
+                registry,
+                "accept_errors",
+                "Failed attempts to accept a connection; no more file descriptors, mostly",
+                by,
+            ),
         }
     }
 

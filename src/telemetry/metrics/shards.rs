@@ -6,7 +6,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
 
-use super::families::{By, by_label};
+use super::handles::{By, counters};
 use super::label::{CallResult, LinkEvent, Refresh, Resent};
 
 /// The handles. Cheap to clone; all clones count together.
@@ -29,15 +29,15 @@ struct Handles {
 impl ShardMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let handles = Handles {
-            calls: by_label(registry, "redis_calls", "Calls to Redis, by how they ended", "result"),
-            resent: by_label(
+            calls: counters(registry, "redis_calls", "Calls to Redis, by how they ended", "result"),
+            resent: counters(
                 registry,
                 "redis_calls_resent",
                 "Calls sent again because they did not run the first time",
                 "why",
             ),
-            links: by_label(registry, "redis_connections", "Connections to Redis servers", "event"),
-            refreshes: by_label(
+            links: counters(registry, "redis_connections", "Connections to Redis servers", "event"),
+            refreshes: counters(
                 registry,
                 "redis_topology_refreshes",
                 "Looks at which server holds which slots",

@@ -1,4 +1,4 @@
-//! Families of metrics with a handle for each value of a label, looked up once.
+//! Handles of metrics, looked up ahead of time: one for each value of a label.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -23,21 +23,25 @@ pub(super) struct By<L, M> {
 }
 
 impl<L: Label, M> By<L, M> {
+    /// Looks the handles up.
     pub(super) fn new(handle: impl FnMut(L) -> M) -> Self {
         Self { handles: L::ALL.iter().copied().map(handle).collect(), label: PhantomData }
     }
 
+    /// The handle of this value.
     pub(super) fn of(&self, label: L) -> &M {
         &self.handles[label.index()]
     }
 }
 
+/// A gauge.
 pub(super) fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
     let gauge = Gauge::default();
     registry.register(name, help, gauge.clone());
     gauge
 }
 
+/// A counter.
 pub(super) fn counter<A>(registry: &mut Registry, name: &str, help: &str) -> Counter<u64, A>
 where
     A: Atomic<u64> + Default + fmt::Debug + Send + Sync + 'static,
@@ -47,7 +51,8 @@ where
     counter
 }
 
-pub(super) fn counters<A: Label, B: Label>(
+/// Counters, one for each pair of values of two labels.
+pub(super) fn pair_counters<A: Label, B: Label>(
     registry: &mut Registry,
     name: &str,
     help: &str,
@@ -60,17 +65,7 @@ pub(super) fn counters<A: Label, B: Label>(
     })
 }
 
-pub(super) fn by_label<L: Label>(
-    registry: &mut Registry,
-    name: &str,
-    help: &str,
-    label: &'static str,
-) -> By<L, Counter> {
-    let family: Family<[(&'static str, &'static str); 1], Counter> = Family::default();
-    registry.register(name, help, family.clone());
-    By::new(|value: L| family.get_or_create_owned(&[(label, value.as_str())]))
-}
-
+/// Gauges, one for each value of a label.
 pub(super) fn gauges<L: Label>(
     registry: &mut Registry,
     name: &str,
@@ -84,6 +79,7 @@ pub(super) fn gauges<L: Label>(
 
 type Latencies = Family<[(&'static str, &'static str); 1], Durations, fn() -> Durations>;
 
+/// Histograms of seconds, one for each value of a label.
 pub(super) fn histograms<L: Label>(
     registry: &mut Registry,
     name: &str,
@@ -92,5 +88,17 @@ pub(super) fn histograms<L: Label>(
 ) -> By<L, Durations> {
     let family: Latencies = Family::new_with_constructor(|| Durations::new(&LATENCY_BUCKETS));
     registry.register_with_unit(name, help, Unit::Seconds, family.clone());
+    By::new(|value: L| family.get_or_create_owned(&[(label, value.as_str())]))
+}
+
+/// Counters, one for each value of a label.
+pub(super) fn counters<L: Label>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    label: &'static str,
+) -> By<L, Counter> {
+    let family: Family<[(&'static str, &'static str); 1], Counter> = Family::default();
+    registry.register(name, help, family.clone());
     By::new(|value: L| family.get_or_create_owned(&[(label, value.as_str())]))
 }

@@ -56,7 +56,7 @@ label! {
 
 label! {
     /// A table of keys with a bound.
-    GuardTable {
+    KeyTable {
         /// The embedded ledger's: who has spent.
         Spent => "spent",
         /// The embedded ledger's: what is claimed.
