@@ -154,8 +154,18 @@ pub async fn run(
         let follow = deny::follow(file.clone(), denials.clone(), metrics.guard(), tasks.shutdown());
         tasks.spawn("deny file", follow);
     }
-    let wiring =
-        Wiring { settings: &settings, metrics, readiness, rooms, tracer: tracer.clone(), workers, denials };
+    let guard = guard::Options { budget: settings.store_budget, checks: settings.role != Role::Stream };
+    let guard = Arc::new(Guard::new(guard, store.ledger(clock, &metrics), clock, &metrics));
+    let wiring = Wiring {
+        settings: &settings,
+        metrics,
+        readiness,
+        rooms,
+        tracer: tracer.clone(),
+        workers,
+        denials,
+        guard,
+    };
     wiring.listen(&mut tasks).await?;
     tasks.spawn("feed", {
         let (rooms, closing) = (wiring.rooms.clone(), tasks.shutdown().closing());
@@ -165,9 +175,7 @@ pub async fn run(
         }
     });
     tasks.spawn("guard", {
-        let options = guard::Options { budget: settings.store_budget, checks: settings.role != Role::Stream };
-        let guard = Guard::new(options, store.ledger(clock, &wiring.metrics), clock, &wiring.metrics);
-        let closing = tasks.shutdown().closing();
+        let (guard, closing) = (wiring.guard.clone(), tasks.shutdown().closing());
         async move {
             guard.tend(closing).await;
             Ok::<_, Infallible>(())
@@ -198,6 +206,7 @@ struct Wiring<'a> {
     tracer: Tracer,
     workers: Workers,
     denials: Arc<Denials>,
+    guard: Arc<Guard>,
 }
 
 impl Wiring<'_> {
@@ -288,6 +297,7 @@ impl Wiring<'_> {
             max_checks: self.settings.max_checks,
             trusted_hops: self.settings.trusted_hops,
             denials: self.denials.clone(),
+            guard: self.guard.clone(),
         })
     }
 

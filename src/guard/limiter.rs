@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::reach::Reach;
+use crate::room::decision::Limited;
 use crate::room::gcra::{self, Decision, Micros, Quota, Tat};
 use crate::store::expiring::Expiring;
 use crate::store::ledger::Key;
@@ -57,6 +58,18 @@ pub struct Standing {
     pub retry_after: Duration,
     /// How long until the whole burst would be.
     pub reset: Duration,
+}
+
+impl From<Standing> for Limited {
+    fn from(standing: Standing) -> Self {
+        let micros = |time: Duration| Micros::try_from(time.as_micros()).unwrap_or(Micros::MAX);
+        Self {
+            scope: standing.scope.as_str(),
+            quota: standing.quota,
+            retry_after: micros(standing.retry_after),
+            reset: micros(standing.reset),
+        }
+    }
 }
 
 /// The limits of a process.

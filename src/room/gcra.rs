@@ -55,9 +55,9 @@ pub struct Decision {
 }
 
 impl Quota {
-    /// What the text of a quota may be, for error messages.
+    /// What may be written, for error messages.
     pub const RULE: &'static str =
-        "a rate like 20/s, 600/m or 5/h, perhaps with a burst: 20/s burst 40; each from 1 to 1,000,000";
+        "write a rate like 20/s, 600/m or 5/h, perhaps with a burst: 20/s burst 40; each from 1 to 1,000,000";
 
     /// A quota. Without a burst, it is one second's worth of the rate, and 2 at least. `None` where rate or burst is not
     /// within 1 and 1,000,000.
