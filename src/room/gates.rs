@@ -110,8 +110,8 @@ mod tests {
         let found = parse(&[("denny", "on"), ("deny", "maybe"), ("capacity", "many")]).unwrap_err();
         let expected = [
             "capacity: \"many\" cannot be understood; write a whole number from 0 to 1000000000",
-            "deny: \"maybe\" cannot be understood; write on or off",
             "denny: is not a known key; did you mean deny?",
+            "deny: \"maybe\" cannot be understood; write on or off",
             "room: is missing; name the room these limits belong to",
         ];
         assert_eq!(found, expected);
