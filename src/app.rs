@@ -28,6 +28,7 @@ use crate::config::settings::{Role, Settings};
 use crate::cookie::CookiePolicy;
 use crate::drain::{DrainError, DrainTimes, Phase, Shutdown, Tasks};
 use crate::guard::deny::Denials;
+use crate::guard::{self, Guard};
 use crate::listen::{BindError, Bound, Limits, Listen, Workers, serve_http};
 use crate::pb;
 use crate::pb::anteroom::v1::waiting_room_server::WaitingRoomServer;
@@ -153,14 +154,31 @@ pub async fn run(
         let follow = deny::follow(file.clone(), denials.clone(), metrics.guard(), tasks.shutdown());
         tasks.spawn("deny file", follow);
     }
-    let wiring =
-        Wiring { settings: &settings, metrics, readiness, rooms, tracer: tracer.clone(), workers, denials };
+    let guard = guard::Options { budget: settings.store_budget, checks: settings.role != Role::Stream };
+    let guard = Arc::new(Guard::new(guard, store.ledger(clock, &metrics), clock, &metrics));
+    let wiring = Wiring {
+        settings: &settings,
+        metrics,
+        readiness,
+        rooms,
+        tracer: tracer.clone(),
+        workers,
+        denials,
+        guard,
+    };
     wiring.listen(&mut tasks).await?;
     tasks.spawn("feed", {
         let (rooms, closing) = (wiring.rooms.clone(), tasks.shutdown().closing());
         async move {
             rooms.feed(closing).await;
             Ok::<_, StoreError>(())
+        }
+    });
+    tasks.spawn("guard", {
+        let (guard, closing) = (wiring.guard.clone(), tasks.shutdown().closing());
+        async move {
+            guard.tend(closing).await;
+            Ok::<_, Infallible>(())
         }
     });
     store.tend(&mut tasks, &wiring.readiness, &wiring.metrics);
@@ -188,6 +206,7 @@ struct Wiring<'a> {
     tracer: Tracer,
     workers: Workers,
     denials: Arc<Denials>,
+    guard: Arc<Guard>,
 }
 
 impl Wiring<'_> {
@@ -278,6 +297,7 @@ impl Wiring<'_> {
             max_checks: self.settings.max_checks,
             trusted_hops: self.settings.trusted_hops,
             denials: self.denials.clone(),
+            guard: self.guard.clone(),
         })
     }
 

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::cookie::{CookiePolicy, TokenCookie};
+use crate::guard::Guard;
 use crate::guard::deny::Denials;
 use crate::page::{Lang, Page, View, content_security_policy};
 use crate::pb::check::Unreadable;
@@ -51,6 +52,7 @@ pub struct Gate {
     short_way: ShortWay,
     trusted_hops: usize,
     denials: Arc<Denials>,
+    guard: Arc<Guard>,
 }
 
 /// What a [`Gate`] is made of.
@@ -73,13 +75,25 @@ pub struct GateParts {
     pub trusted_hops: usize,
     /// Who is refused before anything else.
     pub denials: Arc<Denials>,
+    /// What counts requests.
+    pub guard: Arc<Guard>,
 }
 
 impl Gate {
     /// A gate over the rooms.
     pub fn new(parts: GateParts) -> Self {
-        let GateParts { rooms, limits, cookies, page, tracer, budget, max_checks, trusted_hops, denials } =
-            parts;
+        let GateParts {
+            rooms,
+            limits,
+            cookies,
+            page,
+            tracer,
+            budget,
+            max_checks,
+            trusted_hops,
+            denials,
+            guard,
+        } = parts;
         let in_flight = Semaphore::new(max_checks.min(Semaphore::MAX_PERMITS));
         let (mistakes, strangers) = (OncePer::new(), OncePer::new());
         let short_way = ShortWay::default();
@@ -96,6 +110,7 @@ impl Gate {
             short_way,
             trusted_hops,
             denials,
+            guard,
         }
     }
 
@@ -212,18 +227,27 @@ impl Gate {
             Ok(stated) => stated,
             Err(mistakes) => return (self.misconfigured(question, &mistakes), None),
         };
-        if let Some(reason) = self.turned_away(question, &gates) {
-            let policy = room.map(|(policy, _)| policy);
-            let room = policy.as_ref().map(|policy| policy.room.clone());
-            return (Verdict::Refuse { room, reason }, policy);
+        let deadline = tokio::time::Instant::now() + self.budget;
+        let meant = room.as_ref().map(|(policy, _)| policy.clone());
+        let refused =
+            |reason| Verdict::Refuse { room: meant.as_ref().map(|policy| policy.room.clone()), reason };
+        if let Some(reason) = self.turned_away(question, meant.as_deref(), &gates).await {
+            return (refused(reason), meant);
         }
-        let Some((policy, source)) = room else { return (Verdict::Bypass(Bypass::NoRoom), None) };
+        let Some((policy, source)) = room else {
+            let verdict = Verdict::Bypass(Bypass::NoRoom);
+            let repeat = self.stopped_as_repeat(question, None, &gates, &verdict).await;
+            return (repeat.map_or(verdict, refused), None);
+        };
         let shown = self.shown(question, &policy);
         let check = self.rooms.check(&policy, source, question.is_preflight(), &shown);
-        let verdict = match tokio::time::timeout(self.budget, check).await {
+        let mut verdict = match tokio::time::timeout_at(deadline, check).await {
             Ok(verdict) => verdict,
             Err(_) => self.rooms.out_of_time(&policy, &shown),
         };
+        if let Some(reason) = self.stopped_as_repeat(question, Some(&policy), &gates, &verdict).await {
+            verdict = refused(reason);
+        }
         if let Verdict::Error { message } = &verdict
             && self.mistakes.is_news(message)
         {

@@ -1,5 +1,6 @@
 //! What a Check comes to, and how it gets there.
 
+use super::gcra::{Micros, Quota};
 use super::name::RoomName;
 use super::pass;
 use super::policy::{Identity, Millis, Mode, OnOutage, Policy};
@@ -59,8 +60,27 @@ pub enum Refusal {
     Denied,
     /// 401: the room wants a signed-in user (`identity: subject`) and the request names none.
     NoSubject,
+    /// 429: a limit of the route is used up.
+    Limited(Limited),
+    /// 400: the route wants an idempotency key, and there is none, or none that could be one.
+    NoKey,
+    /// 409: a request with this idempotency key has passed already.
+    Repeated,
     /// 503: the store is out and the policy says `closed`.
     Outage,
+}
+
+/// A limit that is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limited {
+    /// Whose requests it counts: `ip`, `user` or `client`.
+    pub scope: &'static str,
+    /// The limit.
+    pub quota: Quota,
+    /// How long until one more request is allowed.
+    pub retry_after: Micros,
+    /// How long until the whole burst is.
+    pub reset: Micros,
 }
 
 /// A visitor let in.

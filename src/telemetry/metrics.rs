@@ -1,5 +1,6 @@
 //! Metrics: handles looked up ahead of time, and their text for Prometheus.
 
+pub mod counting;
 pub mod guard;
 mod handles;
 pub mod label;
@@ -21,6 +22,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use self::counting::CountingMetrics;
 use self::guard::GuardMetrics;
 use self::handles::{By, counter, counters, gauge, gauges, histograms, pair_counters};
 use self::label::{
@@ -62,6 +64,7 @@ pub struct Metrics {
     shards: ShardMetrics,
     operator_calls: By<OperatorCall, By<OperatorResult, Counter>>,
     guard: GuardMetrics,
+    counting: CountingMetrics,
 }
 
 impl Metrics {
@@ -133,6 +136,7 @@ impl Metrics {
             shards: ShardMetrics::register(registry),
             operator_calls: pair_counters(registry, "operator_calls", "Calls of operators", ["op", "result"]),
             guard: GuardMetrics::register(registry),
+            counting: CountingMetrics::register(registry),
             registry: root,
         }
     }
@@ -248,6 +252,11 @@ impl Metrics {
     /// The handles of the gates before the rooms.
     pub fn guard(&self) -> GuardMetrics {
         self.guard.clone()
+    }
+
+    /// The handles of what replicas count together.
+    pub fn counting(&self) -> CountingMetrics {
+        self.counting.clone()
     }
 
     /// The handles of the connections to Redis.

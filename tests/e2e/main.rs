@@ -13,6 +13,7 @@ mod decisions;
 mod deny;
 mod doors;
 mod entering;
+mod floods;
 mod grpc;
 mod grpc_web;
 mod harness;

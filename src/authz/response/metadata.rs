@@ -79,6 +79,9 @@ const fn refusal_reason(reason: Refusal) -> &'static str {
     match reason {
         Refusal::Denied => "denied",
         Refusal::NoSubject => "no_subject",
+        Refusal::Limited(_) => "limited",
+        Refusal::NoKey => "no_key",
+        Refusal::Repeated => "repeated",
         Refusal::Outage => "outage",
     }
 }

@@ -39,6 +39,8 @@ macro_rules! label {
     };
 }
 
+pub mod counting;
+
 label! {
     /// What a Check came to, without its details.
     VerdictLabel {
@@ -161,6 +163,12 @@ label! {
         Away => "away",
         /// Pause, resume, override, reset.
         Control => "control",
+        /// Requests held against limits.
+        Spend => "spend",
+        /// Keys claimed for once.
+        Claim => "claim",
+        /// A replica says that it is there.
+        Sync => "sync",
     }
 }
 
@@ -316,13 +324,14 @@ label! {
 mod tests {
     use super::*;
 
+    fn check<L: Label>() {
+        for (position, label) in L::ALL.iter().enumerate() {
+            assert_eq!(label.index(), position, "{}", label.as_str());
+        }
+    }
+
     #[test]
     fn indexes_are_positions() {
-        fn check<L: Label>() {
-            for (position, label) in L::ALL.iter().enumerate() {
-                assert_eq!(label.index(), position, "{}", label.as_str());
-            }
-        }
         check::<VerdictLabel>();
         check::<StoreOp>();
         check::<StoreFault>();
@@ -333,5 +342,10 @@ mod tests {
         check::<TokenFault>();
         check::<ListenerLabel>();
         check::<PollAnswer>();
+        check::<counting::LimitScope>();
+        check::<counting::LimitOutcome>();
+        check::<counting::OnceScope>();
+        check::<counting::OnceOutcome>();
+        check::<counting::KeyTable>();
     }
 }
