@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::config::settings::{Role, Settings};
 use crate::cookie::CookiePolicy;
 use crate::drain::{DrainError, DrainTimes, Phase, Shutdown, Tasks};
+use crate::identity::Identity;
 use crate::listen::{BindError, Bound, Limits, Listen, Workers, serve_http};
 use crate::pb;
 use crate::pb::anteroom::v1::waiting_room_server::WaitingRoomServer;
@@ -76,6 +77,11 @@ pub enum AppError {
         /// What the system says.
         error: io::Error,
     },
+    /// The identity file's `https` addresses, without roots to check them by.
+    #[error(
+        "--identity: the system's root certificates cannot be read: {0}; install ca-certificates, or name a file in SSL_CERT_FILE"
+    )]
+    Roots(io::Error),
     /// Trace export.
     #[error("--otlp-endpoint: {0}")]
     Trace(#[from] TraceError),
@@ -132,6 +138,14 @@ pub async fn run(
         // So that the client API knows the rooms of the file before the first Check.
         rooms.room_with(policy, Source::RoomsFile)?;
     }
+    let identity = known_users(&settings, clock, &metrics)?;
+    if let Some(identity) = identity.clone() {
+        let shutdown = tasks.shutdown();
+        tasks.spawn("identity", async move {
+            identity.tend(&shutdown).await;
+            Ok::<_, Infallible>(())
+        });
+    }
     let (workers, ends) = Workers::start(settings.threads).map_err(AppError::Threads)?;
     tasks.spawn("serving threads", ends.watch(tasks.shutdown()));
     let wiring = Wiring { settings: &settings, metrics, readiness, rooms, tracer: tracer.clone(), workers };
@@ -153,6 +167,18 @@ pub async fn run(
     }
     info!("ended");
     Ok(drained?)
+}
+
+/// Who users are, for the roles that are asked.
+fn known_users(
+    settings: &Settings,
+    clock: Clock,
+    metrics: &Metrics,
+) -> Result<Option<Arc<Identity>>, AppError> {
+    let Some(identity) = settings.identity.clone() else { return Ok(None) };
+    Identity::new(identity, clock, metrics.identity())
+        .map(|identity| Some(Arc::new(identity)))
+        .map_err(AppError::Roots)
 }
 
 fn drain_times(drain: Duration) -> DrainTimes {

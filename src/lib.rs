@@ -1,6 +1,6 @@
 //! Anteroom: a virtual waiting room for Envoy. This file is the map of the house; it holds no code.
 //!
-//! Imports only run downward: `main → app → config → {authz, position, admin} → rooms → store → room`.
+//! Imports only run downward: `main → app → config → {authz, position, admin} → {rooms, identity} → store → room`.
 //! `tests/tidy.rs` holds that order.
 
 pub mod admin;
@@ -11,6 +11,7 @@ pub mod config;
 pub mod cookie;
 pub mod cors;
 pub mod drain;
+pub mod identity;
 pub mod listen;
 pub mod page;
 pub mod pb;

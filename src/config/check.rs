@@ -1,4 +1,4 @@
-//! `anteroom check-config`: finds mistakes in settings, rooms files, keys files and Envoy configuration
+//! `anteroom check-config`: finds mistakes in settings, rooms, keys and identity files and Envoy configuration
 //! before they are rolled out. All mistakes of all files in one run.
 
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ use super::cli::{CheckArgs, CheckFormat};
 use super::rooms_file::RoomsFile;
 use super::settings::{self, Purpose, Role};
 use super::yaml::{self, Node};
-use super::{Grade, Mistake, Report, keys};
+use super::{Grade, Mistake, Report, identity_file, keys};
 use crate::room::policy::unknown_key;
 
 mod envoy;
@@ -25,6 +25,7 @@ mod survey;
 enum Kind {
     Rooms,
     Keys,
+    Identity,
     Envoy,
     Kubernetes,
 }
@@ -34,7 +35,7 @@ enum Kind {
 struct Summary {
     file: String,
     kind: Option<Kind>,
-    /// Routes of Envoy, or keys of a keys file.
+    /// Routes of Envoy, keys of a keys file, or issuers of an identity file.
     count: usize,
     rooms: BTreeSet<String>,
     /// Maps of context extensions without any key of ours: another service's.
@@ -125,6 +126,15 @@ fn check_file(file: &Path, survey: &mut Survey) -> (Summary, Vec<Mistake>) {
             };
             report.mistakes.extend(keys::exposed(file));
         }
+        Some(Kind::Identity) => {
+            report.mistakes = match identity_file::parse(&text, file) {
+                Ok(settings) => {
+                    summary.count = settings.issuers.len();
+                    Vec::new()
+                }
+                Err(mistakes) => mistakes,
+            };
+        }
         Some(Kind::Envoy | Kind::Kubernetes) => {
             let mut walk = Walk::new(&mut report, survey);
             for document in &documents {
@@ -177,6 +187,8 @@ fn kind_of(documents: &[Node]) -> Option<Kind> {
         Some(Kind::Rooms)
     } else if has(&["keys"]) {
         Some(Kind::Keys)
+    } else if has(&["issuers"]) {
+        Some(Kind::Identity)
     } else {
         None
     }
@@ -184,7 +196,8 @@ fn kind_of(documents: &[Node]) -> Option<Kind> {
 
 fn say_unknown(documents: &[Node], report: &mut Report) {
     let slip = documents.iter().flat_map(Node::entries).find_map(|entry| {
-        let mistake = unknown_key(&entry.key, &["rooms", "keys", "static_resources", "virtual_hosts"]);
+        let mistake =
+            unknown_key(&entry.key, &["rooms", "keys", "issuers", "static_resources", "virtual_hosts"]);
         mistake.remedy.starts_with("did you mean").then_some((entry, mistake))
     });
     match slip {
@@ -194,9 +207,9 @@ fn say_unknown(documents: &[Node], report: &mut Report) {
         None => report.add(
             documents.first().map_or(1, |root| root.line),
             "",
-            "is neither a rooms file, nor a keys file, nor Envoy or Kubernetes configuration",
-            "a rooms file begins with rooms:, a keys file with keys:, Envoy's with static_resources:, resources: \
-             or virtual_hosts:",
+            "is neither a rooms, keys or identity file, nor Envoy or Kubernetes configuration",
+            "a rooms file begins with rooms:, a keys file with keys:, an identity file with issuers:, Envoy's with \
+             static_resources:, resources: or virtual_hosts:",
         ),
     }
 }
@@ -254,6 +267,7 @@ impl Summary {
         };
         match self.kind {
             Some(Kind::Keys) => format!("fine, {}", plural(self.count, "key")),
+            Some(Kind::Identity) => format!("fine, {}", plural(self.count, "issuer")),
             Some(Kind::Rooms) => format!("fine, {rooms}"),
             _ => format!("fine, {} with {rooms}{other}", plural(self.count, "route")),
         }

@@ -1,5 +1,6 @@
 //! Metrics: handles looked up ahead of time, and their text for Prometheus.
 
+pub mod identity;
 pub mod label;
 mod process;
 pub mod room;
@@ -20,6 +21,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use self::identity::IdentityMetrics;
 use self::label::{
     Label, ListenerLabel, OperatorCall, OperatorResult, PollAnswer, StoreFault, StoreOp, StreamKind,
     TokenFault, TokenLabel, VerdictLabel,
@@ -58,6 +60,7 @@ pub struct Metrics {
     users_not_kept: Counter,
     listeners: By<ListenerLabel, ListenerMetrics>,
     shards: ShardMetrics,
+    identity: IdentityMetrics,
     operator_calls: By<OperatorCall, By<OperatorResult, Counter>>,
 }
 
@@ -127,6 +130,7 @@ impl Metrics {
             ),
             listeners: By::new(|listener: ListenerLabel| connections.of(listener)),
             shards: ShardMetrics::register(registry),
+            identity: IdentityMetrics::register(registry),
             operator_calls: counters(registry, "operator_calls", "Calls of operators", ["op", "result"]),
             registry: root,
         }
@@ -238,6 +242,11 @@ impl Metrics {
     /// The handles of the connections to Redis.
     pub fn shards(&self) -> ShardMetrics {
         self.shards.clone()
+    }
+
+    /// The handles of users' tokens.
+    pub fn identity(&self) -> IdentityMetrics {
+        self.identity.clone()
     }
 
     /// Every metric as `OpenMetrics` text. Fails only if a metric cannot be written as text.

@@ -10,8 +10,9 @@ use std::time::Duration;
 use super::{Purpose, Role, StoreChoice};
 use crate::admin::AdminToken;
 use crate::config::cli::Flags;
-use crate::config::keys;
 use crate::config::{Grade, Mistake, yaml};
+use crate::config::{identity_file, keys};
+use crate::identity::settings::IdentitySettings;
 use crate::listen::Listen;
 use crate::page::Page;
 use crate::room::policy::quoted;
@@ -164,6 +165,13 @@ impl Reader {
         self.warnings.extend(keys::exposed(file));
         let read = yaml::read_file(file).map_err(|mistake| vec![mistake]);
         read.and_then(|text| keys::parse(&text, file)).map_err(|found| self.mistakes.extend(found)).ok()
+    }
+
+    pub(super) fn identity(&mut self, file: Option<&Path>) -> Option<IdentitySettings> {
+        let file = file?;
+        let read = yaml::read_file(file).map_err(|mistake| vec![mistake]);
+        let read = read.and_then(|text| identity_file::parse(&text, file));
+        read.map_err(|found| self.mistakes.extend(found)).ok()
     }
 
     pub(super) fn admin_token(&mut self, file: Option<&Path>) -> Option<AdminToken> {

@@ -38,6 +38,7 @@ macro_rules! label {
         }
     };
 }
+pub(super) use label;
 
 label! {
     /// What a Check came to, without its details.
