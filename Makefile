@@ -124,9 +124,9 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1
 # How long each target is tried, and which.
 FUZZ_SECONDS ?= 60
-TARGETS ?= check cookie token
+TARGETS ?= check cookie jwt token
 
-fuzz: rust ## strangers' bytes against the parsers, by libFuzzer (FUZZ_SECONDS=60 each; TARGETS="check cookie token"); what fails is kept in artifacts/fuzz/
+fuzz: rust ## strangers' bytes against the parsers, by libFuzzer (FUZZ_SECONDS=60 each; TARGETS="check cookie jwt token"); what fails is kept in artifacts/fuzz/
 	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --profile fuzz -p fuzz --features targets --target-dir $(TARGET)/fuzzing --target $(HOST)
 	@for target in $(TARGETS); do mkdir -p artifacts/fuzz/$$target/inputs; \
 	    $(TARGET)/fuzzing/$(HOST)/fuzz/fuzz-$$target -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=5 -print_final_stats=1 \

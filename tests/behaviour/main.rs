@@ -13,6 +13,9 @@ mod forward;
 mod gate;
 mod grpc;
 mod http;
+mod identity;
+#[path = "../support/jwks_server.rs"]
+mod jwks_server;
 mod leave;
 mod memory;
 mod operators;
@@ -23,8 +26,12 @@ mod probe;
 #[path = "../support/redis.rs"]
 mod redis_server;
 mod remote;
+#[path = "../support/issuer.rs"]
+mod signer;
 mod store;
 mod streams;
 mod tracer;
+#[path = "../support/until.rs"]
+mod until;
 mod visits;
 mod world;
