@@ -1,5 +1,6 @@
 //! The wiring: which store, which listeners, which tasks, and how they end.
 
+mod deny;
 mod keys;
 mod store;
 
@@ -26,6 +27,7 @@ use crate::clock::Clock;
 use crate::config::settings::{Role, Settings};
 use crate::cookie::CookiePolicy;
 use crate::drain::{DrainError, DrainTimes, Phase, Shutdown, Tasks};
+use crate::guard::deny::Denials;
 use crate::identity::Identity;
 use crate::listen::{BindError, Bound, Limits, Listen, Workers, serve_http};
 use crate::pb;
@@ -33,6 +35,7 @@ use crate::pb::anteroom::v1::waiting_room_server::WaitingRoomServer;
 use crate::position::cadence::Cadence;
 use crate::position::tracer::TracerDesk;
 use crate::position::{self, Desk, Streaming};
+use crate::room::deny::DenyError;
 use crate::room::policy::Source;
 use crate::room::token::{KeyError, KeyRing};
 use crate::rooms::{Options, Rooms};
@@ -88,6 +91,9 @@ pub enum AppError {
     /// A room of the rooms file.
     #[error("--rooms: {0}")]
     Rooms(#[from] StoreError),
+    /// The deny list.
+    #[error("--deny: {0}")]
+    Deny(#[from] DenyError),
     /// A shared store that cannot even be tried.
     #[error("--store: {0}")]
     Store(#[from] ConnectError),
@@ -148,7 +154,14 @@ pub async fn run(
     }
     let (workers, ends) = Workers::start(settings.threads).map_err(AppError::Threads)?;
     tasks.spawn("serving threads", ends.watch(tasks.shutdown()));
-    let wiring = Wiring { settings: &settings, metrics, readiness, rooms, tracer: tracer.clone(), workers };
+    let denials = Arc::new(Denials::new(metrics.guard()));
+    if let Some((file, entries)) = &settings.deny {
+        denials.file(entries.clone())?;
+        let follow = deny::follow(file.clone(), denials.clone(), metrics.guard(), tasks.shutdown());
+        tasks.spawn("deny file", follow);
+    }
+    let wiring =
+        Wiring { settings: &settings, metrics, readiness, rooms, tracer: tracer.clone(), workers, denials };
     wiring.listen(&mut tasks).await?;
     tasks.spawn("feed", {
         let (rooms, closing) = (wiring.rooms.clone(), tasks.shutdown().closing());
@@ -193,6 +206,7 @@ struct Wiring<'a> {
     rooms: Arc<Rooms>,
     tracer: Tracer,
     workers: Workers,
+    denials: Arc<Denials>,
 }
 
 impl Wiring<'_> {
@@ -281,6 +295,8 @@ impl Wiring<'_> {
             tracer: self.tracer.clone(),
             budget: self.settings.check_budget,
             max_checks: self.settings.max_checks,
+            trusted_hops: self.settings.trusted_hops,
+            denials: self.denials.clone(),
         })
     }
 
@@ -294,7 +310,9 @@ impl Wiring<'_> {
             drain_spread: drain_times(settings.drain).grace / 2,
         };
         let streaming = Arc::new(Streaming { rooms: self.rooms.clone(), cadence, shutdown });
-        Desk { rooms: self.rooms.clone(), cookies: self.cookies(), streaming }
+        let trusted_hops = settings.trusted_hops;
+        let denials = self.denials.clone();
+        Desk { rooms: self.rooms.clone(), cookies: self.cookies(), trusted_hops, denials, streaming }
     }
 
     fn tracer_desk(&self) -> TracerDesk {

@@ -3,6 +3,7 @@
 pub mod forward;
 pub mod grpc;
 pub mod limits;
+mod order;
 mod pass;
 pub mod request;
 pub mod response;
@@ -14,9 +15,12 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::cookie::{CookiePolicy, TokenCookie};
+use crate::guard::deny::Denials;
 use crate::page::{Lang, Page, View, content_security_policy};
 use crate::pb::check::Unreadable;
+use crate::room::binding::Bearer;
 use crate::room::decision::{Bypass, Verdict};
+use crate::room::gates::Stated;
 use crate::room::name::RoomName;
 use crate::room::policy::{Mistake, Policy};
 use crate::room::state::Subject;
@@ -45,6 +49,8 @@ pub struct Gate {
     /// Names of rooms that forward auth asked for and nobody knows.
     strangers: OncePer,
     short_way: ShortWay,
+    trusted_hops: usize,
+    denials: Arc<Denials>,
 }
 
 /// What a [`Gate`] is made of.
@@ -63,16 +69,34 @@ pub struct GateParts {
     pub budget: Duration,
     /// The most Checks in flight; one more is shed.
     pub max_checks: usize,
+    /// How many trusted proxies stand before the one that asks.
+    pub trusted_hops: usize,
+    /// Who is refused before anything else.
+    pub denials: Arc<Denials>,
 }
 
 impl Gate {
     /// A gate over the rooms.
     pub fn new(parts: GateParts) -> Self {
-        let GateParts { rooms, limits, cookies, page, tracer, budget, max_checks } = parts;
+        let GateParts { rooms, limits, cookies, page, tracer, budget, max_checks, trusted_hops, denials } =
+            parts;
         let in_flight = Semaphore::new(max_checks.min(Semaphore::MAX_PERMITS));
         let (mistakes, strangers) = (OncePer::new(), OncePer::new());
         let short_way = ShortWay::default();
-        Self { rooms, limits, cookies, page, tracer, budget, in_flight, mistakes, strangers, short_way }
+        Self {
+            rooms,
+            limits,
+            cookies,
+            page,
+            tracer,
+            budget,
+            in_flight,
+            mistakes,
+            strangers,
+            short_way,
+            trusted_hops,
+            denials,
+        }
     }
 
     /// Answers Envoy's question, a `CheckRequest`, with a `CheckResponse`, which comes behind what is in `answer`
@@ -184,12 +208,17 @@ impl Gate {
             let message = "too many Checks are in flight; try again".to_owned();
             return (Verdict::Error { message }, None);
         };
-        let (policy, source) = match self.limits.of(question) {
-            Ok(Some(stated)) => stated,
-            Ok(None) => return (Verdict::Bypass(Bypass::NoRoom), None),
+        let Stated { room, gates } = match self.limits.of(question) {
+            Ok(stated) => stated,
             Err(mistakes) => return (self.misconfigured(question, &mistakes), None),
         };
-        let shown = shown(question, &policy);
+        if let Some(reason) = self.turned_away(question, &gates) {
+            let policy = room.map(|(policy, _)| policy);
+            let room = policy.as_ref().map(|policy| policy.room.clone());
+            return (Verdict::Refuse { room, reason }, policy);
+        }
+        let Some((policy, source)) = room else { return (Verdict::Bypass(Bypass::NoRoom), None) };
+        let shown = self.shown(question, &policy);
         let check = self.rooms.check(&policy, source, question.is_preflight(), &shown);
         let verdict = match tokio::time::timeout(self.budget, check).await {
             Ok(verdict) => verdict,
@@ -238,25 +267,39 @@ impl Gate {
             content_security_policy: content_security_policy(&nonce),
         }
     }
+
+    /// What a request shows, and who Envoy says it comes from.
+    fn shown(&self, question: &Question<'_>, policy: &Policy) -> Shown {
+        let tokens = |cookie: TokenCookie| {
+            cookie.shown(&policy.room, question.header(cookie.header()), question.cookies())
+        };
+        let bearer = self.bearer(question);
+        Shown {
+            tickets: tokens(TokenCookie::Ticket),
+            passes: tokens(TokenCookie::Pass),
+            ticket_stated: question.header(TICKET_HEADER).is_some(),
+            pass_stated: question.header(PASS_HEADER).is_some(),
+            subject: bearer.subject,
+            knows_users: true,
+            address: bearer.address,
+            user_agent: bearer.user_agent.map(str::to_owned),
+        }
+    }
+
+    /// Who shows it.
+    fn bearer<'q>(&self, question: &Question<'q>) -> Bearer<'q> {
+        Bearer {
+            subject: question.subject(None).map(|subject| Subject::of(&[subject.issuer, subject.name])),
+            knows_users: true,
+            address: question.client(self.trusted_hops),
+            user_agent: question.user_agent(),
+        }
+    }
 }
 
 fn position(verdict: &Verdict) -> Option<u64> {
     match verdict {
         Verdict::Wait(wait) => Some(wait.standing.position),
         _ => None,
-    }
-}
-
-/// What a request shows, and who Envoy says it comes from.
-fn shown(question: &Question<'_>, policy: &Policy) -> Shown {
-    let tokens = |cookie: TokenCookie| {
-        cookie.shown(&policy.room, question.header(cookie.header()), question.cookies())
-    };
-    Shown {
-        tickets: tokens(TokenCookie::Ticket),
-        passes: tokens(TokenCookie::Pass),
-        ticket_stated: question.header(TICKET_HEADER).is_some(),
-        pass_stated: question.header(PASS_HEADER).is_some(),
-        subject: question.subject(None).map(|subject| Subject::of(&[subject.issuer, subject.name])),
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 pub mod check;
 pub mod cli;
+pub mod deny_file;
 pub mod identity_file;
 pub mod keys;
 mod rooms_file;
@@ -15,6 +16,7 @@ pub mod settings;
 mod yaml;
 
 pub use cli::Cli;
+pub use yaml::read_file;
 
 /// How bad a [`Mistake`] is. Ordered: the worst is the largest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]

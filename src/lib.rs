@@ -6,11 +6,13 @@
 pub mod admin;
 pub mod app;
 pub mod authz;
+pub mod client_address;
 pub mod clock;
 pub mod config;
 pub mod cookie;
 pub mod cors;
 pub mod drain;
+pub mod guard;
 pub mod identity;
 pub mod listen;
 pub mod page;

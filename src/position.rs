@@ -13,7 +13,10 @@ use std::sync::Arc;
 
 use crate::cookie::CookiePolicy;
 use crate::drain::Shutdown;
+use crate::guard::deny::Denials;
+use crate::room::deny::Asker;
 use crate::rooms::Rooms;
+use crate::rooms::visit::{Shown, VisitError};
 use cadence::Cadence;
 
 /// What the visitors' interfaces work with.
@@ -23,8 +26,23 @@ pub struct Desk {
     pub rooms: Arc<Rooms>,
     /// How cookies are set.
     pub cookies: CookiePolicy,
+    /// How many trusted proxies stand before the one that asks.
+    pub trusted_hops: usize,
+    /// Who is refused before anything else, whatever the room.
+    pub denials: Arc<Denials>,
     /// What streams work with.
     pub streaming: Arc<Streaming>,
+}
+
+impl Desk {
+    /// Refuses whom the deny list names. Here nobody is a verified user.
+    fn look_at(&self, shown: &Shown) -> Result<(), VisitError> {
+        let asker = Asker { address: shown.address, user_agent: shown.user_agent.as_deref(), subject: None };
+        if !self.denials.is_empty() && self.denials.refuses(&asker, self.rooms.now()) {
+            return Err(VisitError::Denied);
+        }
+        Ok(())
+    }
 }
 
 /// What all streams share.

@@ -2,9 +2,12 @@
 
 pub mod admission;
 pub mod away;
+pub mod binding;
 pub mod bits;
 pub mod decision;
+pub mod deny;
 pub mod eta;
+pub mod gates;
 pub mod line;
 pub mod name;
 pub mod origins;

@@ -31,6 +31,7 @@ use arc_swap::ArcSwapOption;
 use parking_lot::{Mutex, RwLock};
 
 use crate::clock::Clock;
+use crate::room::binding::{Bearer, Bind, Bound};
 use crate::room::bits::Bits;
 use crate::room::name::RoomName;
 use crate::room::policy::{Millis, Policy, Source};
@@ -50,6 +51,7 @@ use outage::Outage;
 use passes::Passes;
 use replaced::Replaced;
 use users::{Quota, Users};
+use visit::Shown;
 use watch::Watchers;
 
 /// What the rooms need to know from the settings.
@@ -247,11 +249,15 @@ impl Rooms {
         Ok(room.clone())
     }
 
-    /// The tokens that hold: only the first where that was stated and is among them.
-    fn each_held(&self, kind: Kind, room: &Room, tokens: &[String], first_stated: bool) -> Vec<Claims> {
+    /// The tokens of a kind that hold: only the first where that was stated and is among them.
+    fn each_held(&self, kind: Kind, room: &Room, shown: &Shown) -> Vec<Claims> {
+        let (tokens, first_stated) = match kind {
+            Kind::Ticket => (&shown.tickets, shown.ticket_stated),
+            Kind::Pass => (&shown.passes, shown.pass_stated),
+        };
         let mut held = Vec::new();
         for (at, token) in tokens.iter().enumerate() {
-            held.extend(self.verify(kind, room, [token.as_str()]).map(|(claims, _)| claims));
+            held.extend(self.verify(kind, room, token, shown));
             if at == 0 && first_stated && !held.is_empty() {
                 break;
             }
@@ -259,22 +265,18 @@ impl Rooms {
         held
     }
 
-    /// The first of these tokens that holds; the others are counted.
-    fn verify<'t>(
-        &self,
-        kind: Kind,
-        room: &Room,
-        tokens: impl IntoIterator<Item = &'t str>,
-    ) -> Option<(Claims, &'t str)> {
+    /// What a token says that holds for whoever shows it; one that does not is counted.
+    fn verify(&self, kind: Kind, room: &Room, token: &str, shown: &Shown) -> Option<Claims> {
         let now = self.now();
-        tokens.into_iter().find_map(|token| {
-            let verified = match kind {
-                Kind::Ticket => self.keys.verify(kind, &room.name, token, now),
-                Kind::Pass => self.verify_pass(room, token, now),
-            };
-            let refused = |error: &TokenError| self.metrics.token_refused(kind.into(), (*error).into());
-            Some((verified.inspect_err(refused).ok()?, token))
-        })
+        let verified = match kind {
+            Kind::Ticket => self.keys.verify(kind, &room.name, token, now),
+            Kind::Pass => self.verify_pass(room, token, now),
+        };
+        let theirs = verified.and_then(|claims| {
+            let is_theirs = room.accepts(claims.bound.as_ref(), &shown.bearer());
+            if is_theirs { Ok(claims) } else { Err(TokenError::Foreign) }
+        });
+        theirs.inspect_err(|error| self.metrics.token_refused(kind.into(), (*error).into())).ok()
     }
 }
 
@@ -292,6 +294,12 @@ impl Room {
     /// A Check was answered.
     pub fn checked(&self, verdict: VerdictLabel) {
         self.metrics.checked(verdict);
+    }
+
+    /// Whether a token counts for whoever shows it. As long as the room's limits are not known, its binding does.
+    fn accepts(&self, bound: Option<&Bound>, bearer: &Bearer<'_>) -> bool {
+        let bound = bound.map(|bound| (bound, self.policy().map_or(Bind::Ip, |policy| policy.bind)));
+        bound.is_none_or(|(bound, bind)| bind.accepts(Some(bound), bearer))
     }
 
     /// The limits as last stated here.

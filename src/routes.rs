@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::room::gates::Gates;
 use crate::room::name::RoomName;
 use crate::room::policy::Policy;
 
@@ -53,6 +54,8 @@ pub struct Matcher {
 pub struct Room {
     /// Its limits.
     pub policy: Policy,
+    /// What requests to it go through beside admission.
+    pub gates: Gates,
     /// Which requests belong to it; none: it is only named by Envoy.
     pub matchers: Vec<Matcher>,
 }
@@ -64,6 +67,7 @@ pub struct Room {
 #[derive(Debug, Default)]
 pub struct Routes {
     by_name: HashMap<RoomName, Arc<Policy>>,
+    gates: HashMap<RoomName, Arc<Gates>>,
     policies: Vec<Arc<Policy>>,
     exact_hosts: HashMap<Box<str>, Paths>,
     hosts_below: HashMap<Box<str>, Paths>,
@@ -93,8 +97,9 @@ impl Routes {
     /// Makes rooms ready for look-ups; where two matchers fit equally well the earlier one wins.
     pub fn new(rooms: Vec<Room>) -> Self {
         let mut routes = Self::default();
-        for Room { policy, matchers } in rooms {
+        for Room { policy, gates, matchers } in rooms {
             let policy = Arc::new(policy);
+            routes.gates.insert(policy.room.clone(), Arc::new(gates));
             routes.by_name.insert(policy.room.clone(), policy.clone());
             for matcher in matchers {
                 routes.add(matcher, policy.clone());
@@ -160,6 +165,11 @@ impl Routes {
     /// The policy of the room with this name.
     pub fn by_name(&self, room: &str) -> Option<&Arc<Policy>> {
         self.by_name.get(room)
+    }
+
+    /// The gates of the room with this name; the defaults where there is no such room.
+    pub fn gates_of(&self, room: &RoomName) -> Arc<Gates> {
+        self.gates.get(room).cloned().unwrap_or_default()
     }
 
     /// All policies, in the order of the file.
@@ -232,7 +242,7 @@ mod tests {
         let rooms = matchers.iter().enumerate().map(|(n, matcher)| {
             let name = format!("r{n}");
             let policy = Policy::parse([("room", name.as_str()), ("capacity", "1")]).unwrap();
-            Room { policy, matchers: vec![matcher.clone()] }
+            Room { policy, gates: Gates::default(), matchers: vec![matcher.clone()] }
         });
         Routes::new(rooms.collect())
     }

@@ -16,13 +16,14 @@ const LAYERS: [&[&str]; 7] = [
     &["app"],
     &["config"],
     &["authz", "position", "admin"],
-    &["rooms", "identity"],
+    &["rooms", "guard", "identity"],
     &["store"],
     &["room"],
 ];
 
 /// Modules beside the layers. They may name `room` and each other, but not in a circle.
-const SIDE: [&str; 9] = ["page", "cookie", "cors", "routes", "listen", "drain", "clock", "telemetry", "pb"];
+const SIDE: [&str; 10] =
+    ["page", "cookie", "cors", "routes", "client_address", "listen", "drain", "clock", "telemetry", "pb"];
 
 /// Where only some side modules may be named.
 const FEW_SIDES: [(&str, &[&str]); 2] = [("store", &["clock", "telemetry"]), ("room", &[])];

@@ -151,7 +151,11 @@ impl Gate {
 /// the place of one that the client shows.
 fn is_the_clients(name: &HeaderName, handed: bool) -> bool {
     let name = name.as_str();
-    !name.starts_with(FORWARDED) && name != HANDED_HEADER && !(handed && name == TICKET_HEADER)
+    // Whom the proxy heard from, at its end.
+    let tells_address = name == "x-forwarded-for";
+    (tells_address || !name.starts_with(FORWARDED))
+        && name != HANDED_HEADER
+        && !(handed && name == TICKET_HEADER)
 }
 
 /// The value of a header that may stand there once: of two, one may be the client's.

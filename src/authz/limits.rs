@@ -8,23 +8,21 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::request::Question;
+use crate::room::gates::{self, Stated};
 use crate::room::policy::{Mistake, Policy, Source};
 use crate::routes::Routes;
 
 /// The most texts remembered; a configuration has one per route. Beyond that each Check parses its own.
 pub(super) const MAX_KNOWN: usize = 4_096;
 
-/// What a configuration text comes to, and whether that stands in the rooms file.
-type Read = Result<(Arc<Policy>, bool), Arc<[Mistake]>>;
-
-/// The limits of a request, and what states them.
-pub type Found = Result<Option<(Arc<Policy>, Source)>, Arc<[Mistake]>>;
+/// What a configuration text comes to.
+pub type Found = Result<Stated, Arc<[Mistake]>>;
 
 /// Finds the limits of requests.
 pub struct LimitsReader {
     routes: Arc<Routes>,
     hasher: RandomState,
-    known: RwLock<HashMap<u64, (Pairs, Read)>>,
+    known: RwLock<HashMap<u64, (Pairs, Found)>>,
 }
 
 /// Keys and values as Envoy sent them, in any order.
@@ -36,21 +34,26 @@ impl LimitsReader {
         Self { routes, hasher: RandomState::new(), known: RwLock::default() }
     }
 
-    /// The limits that a request stands under, and what states them; `None`: no room is meant.
+    /// What a request stands under; the default: nothing is stated for it.
     pub fn of(&self, question: &Question<'_>) -> Found {
-        let from = |source, (policy, filed)| Some((policy, if filed { Source::RoomsFile } else { source }));
         let stated = question.context_extensions();
         if !stated.is_empty() {
-            return self.read(stated).map(|read| from(Source::ContextExtensions, read));
+            return self.read(stated, Source::ContextExtensions);
         }
         let metadata = question.route_metadata().map_err(Arc::from)?;
         if !metadata.is_empty() {
             let stated: Vec<_> = metadata.iter().map(|(key, value)| (*key, value.as_ref())).collect();
-            return self.read(&stated).map(|read| from(Source::RouteMetadata, read));
+            return self.read(&stated, Source::RouteMetadata);
         }
         let path = question.path_and_query().unwrap_or_default();
         let policy = self.routes.policy_for(question.method(), question.authority(), path);
-        Ok(policy.map(|policy| (policy.clone(), Source::RoomsFile)))
+        Ok(policy.map(|policy| self.filed(policy)).unwrap_or_default())
+    }
+
+    /// A room of the rooms file.
+    fn filed(&self, policy: &Arc<Policy>) -> Stated {
+        let gates = self.routes.gates_of(&policy.room);
+        Stated { room: Some((policy.clone(), Source::RoomsFile)), gates }
     }
 
     /// The limits of a room by its name, if the rooms file has it.
@@ -65,14 +68,15 @@ impl LimitsReader {
     }
 
     /// Parses a text once: parsing costs more than the rest of a Check.
-    fn read(&self, stated: &[(&str, &str)]) -> Read {
-        let hash = self.hash_of(stated);
+    fn read(&self, stated: &[(&str, &str)], source: Source) -> Found {
+        // Of two sources with the same text, too, each is told as what it is.
+        let hash = self.hash_of(stated).wrapping_add(source as u64);
         if let Some((pairs, read)) = self.known.read().get(&hash)
             && is_same(pairs, stated)
         {
             return read.clone();
         }
-        let read = self.parse(stated);
+        let read = self.parse(stated, source);
         let mut known = self.known.write();
         if known.len() < MAX_KNOWN {
             known.insert(hash, (owned(stated), read.clone()));
@@ -80,14 +84,17 @@ impl LimitsReader {
         read
     }
 
-    fn parse(&self, stated: &[(&str, &str)]) -> Read {
-        // A room only named has its limits in the rooms file.
-        if let [("room", room)] = stated
+    fn parse(&self, stated: &[(&str, &str)], source: Source) -> Found {
+        // A room only named has its limits in the rooms file, and its gates as far as the route states none.
+        let mut limits = stated.iter().filter(|(key, _)| !gates::KEYS.contains(key));
+        if let (Some(("room", room)), None) = (limits.next(), limits.next())
             && let Some(policy) = self.routes.by_name(room.trim())
         {
-            return Ok((policy.clone(), true));
+            let filed = self.filed(policy);
+            let gates = filed.gates.with(stated.iter().copied())?;
+            return Ok(Stated { gates: Arc::new(gates), ..filed });
         }
-        Policy::parse(stated.iter().copied()).map(|policy| (Arc::new(policy), false)).map_err(Arc::from)
+        Ok(Stated::parse(stated, source)?)
     }
 }
 
@@ -103,17 +110,20 @@ pub(super) fn is_same(pairs: &Pairs, stated: &[(&str, &str)]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::room::gates::Gates;
+
+    const BY_ENVOY: Source = Source::ContextExtensions;
 
     fn reader() -> LimitsReader {
         let policy = Policy::parse([("room", "filed"), ("capacity", "7")]).unwrap();
-        let room = crate::routes::Room { policy, matchers: Vec::new() };
+        let room = crate::routes::Room { policy, gates: Gates { deny: false }, matchers: Vec::new() };
         LimitsReader::new(Arc::new(Routes::new(vec![room])))
     }
 
     #[test]
     fn a_text_is_parsed_once_whatever_its_order() {
         let reader = reader();
-        let read = |stated: &[(&str, &str)]| reader.read(stated).unwrap().0;
+        let read = |stated: &[(&str, &str)]| reader.read(stated, BY_ENVOY).unwrap().room.unwrap().0;
         let one = read(&[("room", "shop"), ("capacity", "2")]);
         let other = read(&[("capacity", "2"), ("room", "shop")]);
         assert!(Arc::ptr_eq(&one, &other));
@@ -124,7 +134,7 @@ mod tests {
     fn what_is_remembered_is_bounded() {
         let reader = reader();
         for capacity in 0..MAX_KNOWN + 100 {
-            reader.read(&[("room", "shop"), ("capacity", &capacity.to_string())]).unwrap();
+            reader.read(&[("room", "shop"), ("capacity", &capacity.to_string())], BY_ENVOY).unwrap();
         }
         assert_eq!(reader.known.read().len(), MAX_KNOWN);
     }
@@ -133,11 +143,13 @@ mod tests {
     fn a_room_only_named_has_its_limits_in_the_rooms_file() {
         let reader = reader();
         let read = |stated: &[(&str, &str)]| {
-            let (policy, filed) = reader.read(stated).unwrap();
-            (policy.capacity, filed)
+            let Stated { room, gates } = reader.read(stated, BY_ENVOY).unwrap();
+            let (policy, source) = room.unwrap();
+            (policy.capacity, source, gates.deny)
         };
-        assert_eq!(read(&[("room", "filed")]), (Some(7), true));
-        assert_eq!(read(&[("room", "filed"), ("capacity", "1")]), (Some(1), false));
-        assert_eq!(reader.read(&[("room", "nowhere")]).unwrap_err().len(), 1);
+        assert_eq!(read(&[("room", "filed")]), (Some(7), Source::RoomsFile, false));
+        assert_eq!(read(&[("room", "filed"), ("deny", "on")]), (Some(7), Source::RoomsFile, true));
+        assert_eq!(read(&[("room", "filed"), ("capacity", "1")]), (Some(1), BY_ENVOY, true));
+        assert_eq!(reader.read(&[("room", "nowhere")], BY_ENVOY).unwrap_err().len(), 1);
     }
 }

@@ -16,6 +16,7 @@ use super::request::Question;
 use super::response::PASS_HEADER;
 use super::response::allowed::{Allowed, Inside};
 use crate::cookie::{TokenCookie, cookie_values};
+use crate::room::gates::{Gates, Stated};
 use crate::room::policy::Policy;
 use crate::rooms::Room;
 use crate::telemetry::metrics::label::VerdictLabel;
@@ -28,6 +29,7 @@ pub(super) struct ShortWay(ThreadLocal<RefCell<HashMap<u64, Route>>>);
 struct Route {
     stated: Pairs,
     policy: Arc<Policy>,
+    gates: Arc<Gates>,
     room: Arc<Room>,
     /// The name of the cookie that carries a pass.
     cookie: String,
@@ -48,10 +50,13 @@ impl Gate {
             let new = self.route(question).filter(|_| routes.len() < MAX_KNOWN)?;
             routes.insert(hash, new);
         }
-        let Route { policy, room, cookie, .. } = routes.get(&hash)?;
+        let Route { policy, gates, room, cookie, .. } = routes.get(&hash)?;
+        if self.is_suspect(question, gates) {
+            return None;
+        }
         let shown = question.header(PASS_HEADER);
         let pass = shown.or_else(|| cookie_values(question.cookies(), cookie).next())?;
-        let held = self.rooms.held_as_is(room, policy, pass)?;
+        let held = self.rooms.held_as_is(room, policy, pass, || self.bearer(question))?;
         let inside = Inside { room: &policy.room, place: held.place, pass, expires_at: held.ends_at };
         Allowed::inside(inside, question).encode(answer);
         room.checked(VerdictLabel::Admit);
@@ -61,9 +66,10 @@ impl Gate {
 
     /// The route that a question comes from, once its room is open.
     fn route(&self, question: &Question<'_>) -> Option<Route> {
-        let (policy, _) = self.limits.of(question).ok().flatten()?;
+        let Stated { room, gates } = self.limits.of(question).ok()?;
+        let (policy, _) = room?;
         let room = self.rooms.known(&policy.room)?;
         let cookie = TokenCookie::Pass.name(&policy.room);
-        Some(Route { stated: owned(question.context_extensions()), policy, room, cookie })
+        Some(Route { stated: owned(question.context_extensions()), policy, gates, room, cookie })
     }
 }

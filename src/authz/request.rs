@@ -2,13 +2,15 @@
 //!
 //! Where the filter has `allowed_headers`, these must be among them: `accept`, `accept-language`, `cookie`,
 //! `content-type`, `origin`, `access-control-request-method`, `upgrade`, `x-grpc-web`, `x-request-id`,
-//! `traceparent` and everything that begins with `x-anteroom-`.
+//! `traceparent`, `x-forwarded-for`, `user-agent` and everything that begins with `x-anteroom-`.
 
 mod accept;
 mod metadata;
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
+use crate::client_address;
 use crate::pb::check::{Asked, Http, Unreadable};
 use crate::room::policy::Mistake;
 
@@ -87,6 +89,17 @@ impl<'a> Question<'a> {
     /// The `Host` or `:authority` as sent, with its port; empty without HTTP attributes.
     pub fn authority(&self) -> &'a str {
         self.http().map_or("", |http| http.host)
+    }
+
+    /// The client's address, with so many trusted proxies before the one that asks.
+    pub fn client(&self, hops: usize) -> Option<IpAddr> {
+        let peer = client_address::read(self.asked.source.as_bytes());
+        client_address::of(self.header_values("x-forwarded-for"), peer, hops)
+    }
+
+    /// The `User-Agent`, as sent.
+    pub fn user_agent(&self) -> Option<&'a str> {
+        self.header("user-agent")
     }
 
     /// The `x-request-id`, or Envoy's own id of the stream where that header is not passed on.

@@ -86,7 +86,7 @@ pub fn render<'v>(
             denial.readable_by(origins, question).into_response()
         }
         Verdict::Refuse { room, reason } => {
-            Denial::refuse(room, *reason, question).readable_by(origins, question).into_response()
+            Denial::refuse(room.as_ref(), *reason, question).readable_by(origins, question).into_response()
         }
         Verdict::Error { message } => {
             Denial::error(message, question).readable_by(origins, question).into_error_response()

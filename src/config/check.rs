@@ -13,7 +13,7 @@ use super::cli::{CheckArgs, CheckFormat};
 use super::rooms_file::RoomsFile;
 use super::settings::{self, Purpose, Role};
 use super::yaml::{self, Node};
-use super::{Grade, Mistake, Report, identity_file, keys};
+use super::{Grade, Mistake, Report, deny_file, identity_file, keys};
 use crate::room::policy::unknown_key;
 
 mod envoy;
@@ -25,6 +25,7 @@ mod survey;
 enum Kind {
     Rooms,
     Keys,
+    Deny,
     Identity,
     Envoy,
     Kubernetes,
@@ -126,6 +127,15 @@ fn check_file(file: &Path, survey: &mut Survey) -> (Summary, Vec<Mistake>) {
             };
             report.mistakes.extend(keys::exposed(file));
         }
+        Some(Kind::Deny) => {
+            report.mistakes = match deny_file::parse(&text, file) {
+                Ok(entries) => {
+                    summary.count = entries.len();
+                    Vec::new()
+                }
+                Err(mistakes) => mistakes,
+            };
+        }
         Some(Kind::Identity) => {
             report.mistakes = match identity_file::parse(&text, file) {
                 Ok(settings) => {
@@ -187,6 +197,8 @@ fn kind_of(documents: &[Node]) -> Option<Kind> {
         Some(Kind::Rooms)
     } else if has(&["keys"]) {
         Some(Kind::Keys)
+    } else if has(&["deny"]) {
+        Some(Kind::Deny)
     } else if has(&["issuers"]) {
         Some(Kind::Identity)
     } else {
@@ -197,7 +209,7 @@ fn kind_of(documents: &[Node]) -> Option<Kind> {
 fn say_unknown(documents: &[Node], report: &mut Report) {
     let slip = documents.iter().flat_map(Node::entries).find_map(|entry| {
         let mistake =
-            unknown_key(&entry.key, &["rooms", "keys", "issuers", "static_resources", "virtual_hosts"]);
+            unknown_key(&entry.key, &["rooms", "keys", "deny", "issuers", "static_resources", "virtual_hosts"]);
         mistake.remedy.starts_with("did you mean").then_some((entry, mistake))
     });
     match slip {
@@ -207,9 +219,9 @@ fn say_unknown(documents: &[Node], report: &mut Report) {
         None => report.add(
             documents.first().map_or(1, |root| root.line),
             "",
-            "is neither a rooms, keys or identity file, nor Envoy or Kubernetes configuration",
-            "a rooms file begins with rooms:, a keys file with keys:, an identity file with issuers:, Envoy's with \
-             static_resources:, resources: or virtual_hosts:",
+            "is neither a rooms, keys, deny or identity file, nor Envoy or Kubernetes configuration",
+            "a rooms file begins with rooms:, a keys file with keys:, a deny file with deny:, an identity file with \
+             issuers:, Envoy's with static_resources:, resources: or virtual_hosts:",
         ),
     }
 }
@@ -267,6 +279,8 @@ impl Summary {
         };
         match self.kind {
             Some(Kind::Keys) => format!("fine, {}", plural(self.count, "key")),
+            Some(Kind::Deny) if self.count == 1 => "fine, 1 entry".to_owned(),
+            Some(Kind::Deny) => format!("fine, {} entries", self.count),
             Some(Kind::Identity) => format!("fine, {}", plural(self.count, "issuer")),
             Some(Kind::Rooms) => format!("fine, {rooms}"),
             _ => format!("fine, {} with {rooms}{other}", plural(self.count, "route")),

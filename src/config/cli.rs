@@ -88,6 +88,9 @@ pub struct Flags {
     /// Rooms file: rooms matched by host, path and method, and limits of rooms that Envoy only names
     #[arg(long, env = "ANTEROOM_ROOMS", value_name = "FILE")]
     pub rooms: Option<PathBuf>,
+    /// Deny file: networks, browsers and users that are refused with 403; read again when it changes
+    #[arg(long, env = "ANTEROOM_DENY", value_name = "FILE")]
+    pub deny: Option<PathBuf>,
     /// Keys file; without one a fresh key is made, and tickets do not outlive the process. A shared store needs one
     #[arg(long, env = "ANTEROOM_KEYS", value_name = "FILE")]
     pub keys: Option<PathBuf>,
@@ -118,6 +121,9 @@ pub struct Flags {
     /// The most Checks in flight, 1 to 1000000; those above are answered with an error at once
     #[arg(long, env = "ANTEROOM_MAX_CHECKS", value_name = "COUNT", default_value = "10000")]
     pub max_checks: String,
+    /// How many trusted proxies stand before the one that asks, 0 to 16: whose word on the client's address counts
+    #[arg(long, env = "ANTEROOM_TRUSTED_HOPS", value_name = "COUNT", default_value = "0")]
+    pub trusted_hops: String,
     /// The threads that serve connections, 1 to 256; default: one for each core
     #[arg(long, env = "ANTEROOM_THREADS", value_name = "COUNT")]
     pub threads: Option<String>,
@@ -164,7 +170,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
-    use crate::room::policy::KEYS;
+    use crate::room::gates::ALL_KEYS;
 
     #[test]
     fn the_arguments_hold_together() {
@@ -176,7 +182,7 @@ mod tests {
         let command = Cli::command();
         let serve = command.find_subcommand("serve").unwrap();
         let flags: Vec<_> = serve.get_arguments().filter(|arg| arg.get_long() != Some("help")).collect();
-        assert_eq!(flags.len(), 30);
+        assert_eq!(flags.len(), 32);
         for flag in flags {
             let long = flag.get_long().unwrap();
             let twin = format!("ANTEROOM_{}", long.replace('-', "_").to_uppercase());
@@ -198,7 +204,7 @@ mod tests {
                 assert!(row.contains(&format!("`{}`", part.unwrap())), "{part:?} is missing in: {row}");
             }
         }
-        for key in KEYS {
+        for key in ALL_KEYS.iter() {
             let name = format!("| `{key}` |");
             assert!(text.lines().any(|line| line.starts_with(&name)), "no row begins with {name}");
         }

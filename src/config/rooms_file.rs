@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::yaml::{self, Entry, Node, Path as KeyPath};
 use super::{Mistake, Report};
-use crate::room::policy::{KEYS, Policy, quoted, unknown_key};
+use crate::room::gates::{ALL_KEYS, Stated};
+use crate::room::policy::{Source, quoted, unknown_key};
 use crate::routes::path::{normalise, normalise_host};
 use crate::routes::{HostRule, Matcher, PathRule, Room, Routes};
 
@@ -90,7 +92,7 @@ fn read_room(entry: &Entry, taken: &mut Taken, report: &mut Report) -> Option<Ro
         return None;
     }
     // The room's name is the map's key.
-    let mut known: Vec<&str> = KEYS.into_iter().filter(|key| *key != "room").collect();
+    let mut known: Vec<&str> = ALL_KEYS.iter().copied().filter(|key| *key != "room").collect();
     known.push("match");
     let mut pairs = vec![("room", entry.key.as_str())];
     let mut matchers = Vec::new();
@@ -106,7 +108,7 @@ fn read_room(entry: &Entry, taken: &mut Taken, report: &mut Report) -> Option<Ro
             None => report.add(*line, here, format!("is {}", value.kind()), "write a single value"),
         }
     }
-    match Policy::parse(pairs) {
+    match Stated::parse(&pairs, Source::RoomsFile) {
         Err(found) => {
             for mistake in found {
                 let written = entry.value.get(&mistake.key).map(|written| written.line);
@@ -116,7 +118,10 @@ fn read_room(entry: &Entry, taken: &mut Taken, report: &mut Report) -> Option<Ro
             }
             None
         }
-        Ok(policy) => (report.mistakes.len() == before).then_some(Room { policy, matchers }),
+        Ok(Stated { room, gates }) => {
+            let (policy, _) = room.filter(|_| report.mistakes.len() == before)?;
+            Some(Room { policy: Arc::unwrap_or_clone(policy), gates: Arc::unwrap_or_clone(gates), matchers })
+        }
     }
 }
 

@@ -149,7 +149,7 @@ fn write_key(f: &mut fmt::Formatter<'_>, parent: &Path<'_>, key: &str) -> fmt::R
 }
 
 /// Reads a text file of at most [`MAX_FILE`] bytes.
-pub(super) fn read_file(path: &std::path::Path) -> Result<String, Mistake> {
+pub fn read_file(path: &std::path::Path) -> Result<String, Mistake> {
     let unreadable = |problem: String, remedy: &str| Mistake {
         file: Some(Arc::from(path.display().to_string())),
         line: None,

@@ -48,6 +48,9 @@ pub enum Unreadable {
 /// What is read of a `CheckRequest`; its texts are pieces of the message.
 #[derive(Debug, Default)]
 pub struct Asked<'a> {
+    /// The address of who opened the connection to Envoy, `attributes.source`; empty where it has none, as over a unix
+    /// socket.
+    pub source: &'a str,
     /// `attributes.request.http`; the network filter sends none.
     pub http: Option<Http<'a>>,
     /// `attributes.context_extensions`.
@@ -138,7 +141,8 @@ impl<'a> Asked<'a> {
     pub fn read(message: &'a [u8]) -> Result<Self, Unreadable> {
         let mut asked = Self::default();
         each_field(message, &[1], |_, attributes| {
-            each_field(attributes, &[4, 10, 11, 13], |tag, bytes| match tag {
+            each_field(attributes, &[1, 4, 10, 11, 13], |tag, bytes| match tag {
+                1 => asked.read_source(bytes),
                 4 => each_field(bytes, &[2], |_, http| asked.http.get_or_insert_default().read(http)),
                 10 => {
                     let (key, value) = entry(bytes)?;
@@ -149,6 +153,20 @@ impl<'a> Asked<'a> {
             })
         })?;
         Ok(asked)
+    }
+}
+
+impl<'a> Asked<'a> {
+    /// Reads a `Peer`: its address, if that is a socket's.
+    fn read_source(&mut self, peer: &'a [u8]) -> Result<(), Unreadable> {
+        each_field(peer, &[1], |_, address| {
+            each_field(address, &[1], |_, socket| {
+                each_field(socket, &[2], |tag, bytes| {
+                    self.source = text(tag, bytes)?;
+                    Ok(())
+                })
+            })
+        })
     }
 }
 

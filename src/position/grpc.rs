@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_util::Stream;
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status as GrpcStatus};
 
 use super::Desk;
 use super::watching::{Watching, Word};
+use crate::client_address;
 use crate::cookie::TokenCookie;
 use crate::listen::Progress;
 use crate::pb::anteroom::v1 as pb;
@@ -28,7 +30,7 @@ impl WaitingRoom for Desk {
         &self,
         request: Request<pb::JoinRequest>,
     ) -> Result<Response<pb::JoinResponse>, GrpcStatus> {
-        let shown = shown(&request, &request.get_ref().ticket, &request.get_ref().pass);
+        let shown = self.shown(&request, &request.get_ref().ticket, &request.get_ref().pass)?;
         let room = self.room(&request.get_ref().room).await?;
         let answer = self.rooms.join(&room, &shown).await.map_err(|error| refused(&error))?;
         Ok(Response::new(pb::JoinResponse {
@@ -43,7 +45,7 @@ impl WaitingRoom for Desk {
         &self,
         request: Request<pb::GetPositionRequest>,
     ) -> Result<Response<pb::GetPositionResponse>, GrpcStatus> {
-        let shown = shown(&request, &request.get_ref().ticket, "");
+        let shown = self.shown(&request, &request.get_ref().ticket, "")?;
         let room = self.room(&request.get_ref().room).await?;
         let answer = self.rooms.position(&room, &shown).await.map_err(|error| refused(&error))?;
         Ok(Response::new(pb::GetPositionResponse { standing: Some(standing(&answer.standing)) }))
@@ -53,7 +55,7 @@ impl WaitingRoom for Desk {
         &self,
         request: Request<pb::WatchPositionRequest>,
     ) -> Result<Response<Self::WatchPositionStream>, GrpcStatus> {
-        let shown = shown(&request, &request.get_ref().ticket, "");
+        let shown = self.shown(&request, &request.get_ref().ticket, "")?;
         let room = self.room(&request.get_ref().room).await?;
         let watch = self.rooms.watch(&room, &shown).await.map_err(|error| refused(&error))?;
         let watching = Watching::new(self.streaming.clone(), StreamKind::Grpc, watch, None);
@@ -65,7 +67,7 @@ impl WaitingRoom for Desk {
         &self,
         request: Request<pb::EnterRequest>,
     ) -> Result<Response<pb::EnterResponse>, GrpcStatus> {
-        let shown = shown(&request, &request.get_ref().ticket, "");
+        let shown = self.shown(&request, &request.get_ref().ticket, "")?;
         let room = self.room(&request.get_ref().room).await?;
         let answer = self.rooms.enter(&room, &shown).await.map_err(|error| refused(&error))?;
         Ok(Response::new(pb::EnterResponse {
@@ -79,7 +81,7 @@ impl WaitingRoom for Desk {
         &self,
         request: Request<pb::LeaveRequest>,
     ) -> Result<Response<pb::LeaveResponse>, GrpcStatus> {
-        let shown = shown(&request, &request.get_ref().ticket, &request.get_ref().pass);
+        let shown = self.shown(&request, &request.get_ref().ticket, &request.get_ref().pass)?;
         let room = self.room(&request.get_ref().room).await?;
         if !self.rooms.leave_altogether(&room, &shown).await.map_err(|error| refused(&error))? {
             return Err(refused(&VisitError::NoToken));
@@ -123,6 +125,34 @@ impl Desk {
         })?;
         self.rooms.room_named(&name).await.map_err(|error| refused(&error.into()))
     }
+
+    /// What a request shows: the field, and after it the metadata.
+    fn shown<T>(&self, request: &Request<T>, ticket: &str, pass: &str) -> Result<Shown, GrpcStatus> {
+        let metadata = request.metadata();
+        let tokens = |field: &str, kind: TokenCookie| {
+            let by_metadata = metadata.get(kind.header()).and_then(|value| value.to_str().ok());
+            let given = Some(field).filter(|field| !field.is_empty());
+            given.into_iter().chain(by_metadata).map(str::to_owned).collect()
+        };
+        let forwarded_for = metadata.get_all("x-forwarded-for");
+        // All are stated; there are no cookies.
+        let shown = Shown {
+            tickets: tokens(ticket, TokenCookie::Ticket),
+            passes: tokens(pass, TokenCookie::Pass),
+            ticket_stated: true,
+            pass_stated: true,
+            subject: None,
+            knows_users: false,
+            address: client_address::of(
+                forwarded_for.iter().map(MetadataValue::as_encoded_bytes),
+                None,
+                self.trusted_hops,
+            ),
+            user_agent: metadata.get("user-agent").and_then(|value| value.to_str().ok()).map(str::to_owned),
+        };
+        self.look_at(&shown).map_err(|error| refused(&error))?;
+        Ok(shown)
+    }
 }
 
 /// When the answer's pass ends, in seconds since the epoch; 0 without one.
@@ -130,27 +160,11 @@ fn expires(answer: &Answer) -> u64 {
     answer.pass.as_ref().map_or(0, |pass| pass.ends_at / 1_000)
 }
 
-/// What a request shows: the field, and after it the metadata.
-fn shown<T>(request: &Request<T>, ticket: &str, pass: &str) -> Shown {
-    let tokens = |field: &str, kind: TokenCookie| {
-        let by_metadata = request.metadata().get(kind.header()).and_then(|value| value.to_str().ok());
-        let given = Some(field).filter(|field| !field.is_empty());
-        given.into_iter().chain(by_metadata).map(str::to_owned).collect()
-    };
-    // All are stated; there are no cookies.
-    Shown {
-        tickets: tokens(ticket, TokenCookie::Ticket),
-        passes: tokens(pass, TokenCookie::Pass),
-        ticket_stated: true,
-        pass_stated: true,
-        subject: None,
-    }
-}
-
 fn refused(error: &VisitError) -> GrpcStatus {
     let message = error.told().into_owned();
     match error {
         VisitError::NoToken | VisitError::NoSubject => GrpcStatus::unauthenticated(message),
+        VisitError::Denied => GrpcStatus::permission_denied(message),
         VisitError::NotCalled(_) => GrpcStatus::failed_precondition(message),
         VisitError::Gone(_) => GrpcStatus::aborted(message),
         VisitError::TooManyStreams | VisitError::Store(StoreError::TooManyRooms { .. }) => {

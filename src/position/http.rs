@@ -6,7 +6,7 @@ pub(super) mod cross_origin;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, COOKIE, SET_COOKIE};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, COOKIE, SET_COOKIE, USER_AGENT};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -17,6 +17,7 @@ use std::sync::Arc;
 use super::problem::{Problem, problem};
 use super::watching::Watching;
 use super::{Desk, document, sse};
+use crate::client_address;
 use crate::cookie::TokenCookie;
 use crate::room::name::RoomName;
 use crate::room::standing::{Status, Told};
@@ -149,7 +150,11 @@ impl Desk {
             ticket_stated: by_header(headers, TokenCookie::Ticket).is_some(),
             pass_stated: by_header(headers, TokenCookie::Pass).is_some(),
             subject: None,
+            knows_users: false,
+            address: client_address::of(values(headers, "x-forwarded-for"), None, self.trusted_hops),
+            user_agent: headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned),
         };
+        self.look_at(&shown)?;
         Ok((room, shown))
     }
 
@@ -211,7 +216,11 @@ fn append_cookie(response: &mut Response, cookie: &str) {
 
 /// The tokens of a kind that a request shows.
 fn tokens(headers: &HeaderMap, cookie: TokenCookie, room: &RoomName) -> Vec<String> {
-    cookie.shown(room, by_header(headers, cookie), headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes))
+    cookie.shown(room, by_header(headers, cookie), values(headers, COOKIE.as_str()))
+}
+
+fn values<'h>(headers: &'h HeaderMap, name: &str) -> impl Iterator<Item = &'h [u8]> {
+    headers.get_all(name).iter().map(HeaderValue::as_bytes)
 }
 
 fn by_header(headers: &HeaderMap, cookie: TokenCookie) -> Option<&str> {

@@ -27,8 +27,8 @@ pub enum Verdict {
     },
     /// Not let in, and not in line either.
     Refuse {
-        /// Which room.
-        room: RoomName,
+        /// Which room; `None`: a route without one.
+        room: Option<RoomName>,
         /// Why.
         reason: Refusal,
     },
@@ -55,6 +55,8 @@ pub enum Bypass {
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
+    /// 403: the deny list names whoever asks.
+    Denied,
     /// 401: the room wants a signed-in user (`identity: subject`) and the request names none.
     NoSubject,
     /// 503: the store is out and the policy says `closed`.
@@ -161,7 +163,7 @@ pub fn decide(facts: &Facts<'_>) -> Step {
 pub fn without_store(policy: &Policy) -> Verdict {
     match policy.on_outage {
         OnOutage::Open => Verdict::Bypass(Bypass::Outage),
-        OnOutage::Closed => Verdict::Refuse { room: policy.room.clone(), reason: Refusal::Outage },
+        OnOutage::Closed => Verdict::Refuse { room: Some(policy.room.clone()), reason: Refusal::Outage },
         OnOutage::Hold => Verdict::Hold {
             room: policy.room.clone(),
             status: policy.waiting_status,
@@ -185,6 +187,7 @@ mod tests {
             iat: 0,
             exp,
             position: None,
+            bound: None,
         }
     }
 

@@ -16,6 +16,7 @@ pub fn claims(room: &RoomName, place: Place, now: Millis, until: Millis) -> Clai
         iat: now / 1_000,
         exp: until / 1_000,
         position: None,
+        bound: None,
     }
 }
 

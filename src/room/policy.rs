@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use super::binding::Bind;
 use super::name::RoomName;
 use super::origins::Origins;
 use super::rate::Rate;
@@ -106,6 +107,9 @@ pub struct Policy {
     /// policies without it, and the two must be the same text.
     #[serde(default, skip_serializing_if = "Origins::is_empty")]
     pub allow_origins: Origins,
+    /// What tickets and passes are bound to. Not written where there is nothing, for the same reason.
+    #[serde(default, skip_serializing_if = "Bind::is_none")]
+    pub bind: Bind,
 }
 
 /// One thing wrong with a policy or setting: where, what, and what would be right.
@@ -126,7 +130,7 @@ impl fmt::Display for Mistake {
 }
 
 /// Every key of a policy, in the order of the documentation.
-pub const KEYS: [&str; 13] = [
+pub const KEYS: [&str; 14] = [
     "room",
     "capacity",
     "rate",
@@ -140,6 +144,7 @@ pub const KEYS: [&str; 13] = [
     "mode",
     "identity",
     "allow_origins",
+    "bind",
 ];
 
 impl Policy {
@@ -159,6 +164,7 @@ impl Policy {
             mode: Mode::Enforce,
             identity: Identity::Ticket,
             allow_origins: Origins::default(),
+            bind: Bind::None,
         }
     }
 
@@ -263,6 +269,15 @@ impl Reader {
                 "write at most 16 origins like https://app.example.com, http://localhost:3000 or \
                  https://*.example.com, separated by commas, or *",
             ),
+            "bind" => {
+                let choices = [
+                    ("none", Bind::None),
+                    ("subject", Bind::Subject),
+                    ("ip", Bind::Ip),
+                    ("user_agent", Bind::UserAgent),
+                ];
+                (set(&mut policy.bind, choice(value, &choices)), "write none, subject, ip or user_agent")
+            }
             _ => return self.mistakes.push(unknown_key(key, &KEYS)),
         };
         if !understood {

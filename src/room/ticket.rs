@@ -14,6 +14,7 @@ pub fn claims(room: &RoomName, place: Place, position: u64, now: Millis, ttl: Mi
         iat: now / 1_000,
         exp: (now + ttl) / 1_000,
         position: Some(position),
+        bound: None,
     }
 }
 

@@ -8,6 +8,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, deco
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::binding::Bound;
 use super::name::RoomName;
 use super::policy::Millis;
 use super::standing::Place;
@@ -37,7 +38,7 @@ impl Kind {
     }
 }
 
-/// What a token says. All fields but the last are required.
+/// What a token says. All fields but the last two are required.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
     /// Which room.
@@ -56,6 +57,9 @@ pub struct Claims {
     /// that is higher.
     #[serde(rename = "pos", default, skip_serializing_if = "Option::is_none")]
     pub position: Option<u64>,
+    /// To whom it is bound, where the room's `bind` said so when it was issued.
+    #[serde(rename = "bnd", default, skip_serializing_if = "Option::is_none")]
+    pub bound: Option<Bound>,
 }
 
 impl Claims {
@@ -99,6 +103,9 @@ pub enum TokenError {
     /// Over.
     #[error("the token has expired")]
     Expired,
+    /// Bound to somebody else.
+    #[error("the token was given to somebody else")]
+    Foreign,
 }
 
 /// One signing key as it is configured.

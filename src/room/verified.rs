@@ -116,7 +116,15 @@ mod tests {
     }
 
     fn pass(ring: &KeyRing, number: u64) -> String {
-        let claims = Claims { aud: room("shop"), generation: 3, number, iat: 100, exp: 200, position: None };
+        let claims = Claims {
+            aud: room("shop"),
+            generation: 3,
+            number,
+            iat: 100,
+            exp: 200,
+            position: None,
+            bound: None,
+        };
         ring.sign(Kind::Pass, &claims).unwrap()
     }
 
@@ -170,8 +178,15 @@ mod tests {
     fn failures_are_not_remembered_nor_are_tickets() {
         let (ring, mut verified) = (ring(&[("k", 1)]), Verified::new(64));
         let foreign = pass(&self::ring(&[("k", 9)]), 7);
-        let claims =
-            Claims { aud: room("shop"), generation: 3, number: 7, iat: 100, exp: 200, position: None };
+        let claims = Claims {
+            aud: room("shop"),
+            generation: 3,
+            number: 7,
+            iat: 100,
+            exp: 200,
+            position: None,
+            bound: None,
+        };
         let ticket = ring.sign(Kind::Ticket, &claims).unwrap();
         for token in ["", "a.b.c", &"x".repeat(4_096), &foreign, &ticket] {
             assert!(verified.verify(&ring, &room("shop"), token, 0).0.is_err());

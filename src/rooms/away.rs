@@ -81,7 +81,7 @@ impl Rooms {
     /// unless it is heard of again within a grace. Costs no store call of its own. Whether a ticket held.
     pub async fn away(&self, room: &Room, shown: &Shown) -> Result<bool, VisitError> {
         let snapshot = self.snapshot_of(room).await?;
-        let held = self.each_held(Kind::Ticket, room, &shown.tickets, shown.ticket_stated);
+        let held = self.each_held(Kind::Ticket, room, shown);
         for place in held.iter().map(Claims::place) {
             let poll_after = match room.know(&snapshot, place) {
                 Known::Waiting(position) => snapshot.waiting_at(place, position).poll_after,

@@ -97,20 +97,22 @@ impl Rooms {
             now: self.now(),
         };
         let verdict = match (decide(&facts), &pass, &ticket) {
-            (Step::Refuse(reason), ..) => Verdict::Refuse { room: room.name.clone(), reason },
+            (Step::Refuse(reason), ..) => Verdict::Refuse { room: Some(room.name.clone()), reason },
             (Step::Admit, Some((claims, token)), _) => self.admit_as_is(room, claims, token),
             // The store has just not answered: asking it again would only take time.
             (Step::Renew, Some((claims, token)), _) if snapshot.is_none() => {
                 self.admit_as_is(room, claims, token)
             }
-            (Step::Renew, Some((claims, token)), _) => return self.renew(room, claims, token).await,
+            (Step::Renew, Some((claims, token)), _) => return self.renew(room, claims, token, shown).await,
             (Step::Wait(position), _, Some(ticket)) => {
                 let outcome = Outcome::Waiting(ticket.place(), position);
-                Self::verdict(room, policy, self.answer(room, outcome, Some(ticket)).await?)
+                Self::verdict(room, policy, self.answer(room, outcome, Some(ticket), shown).await?)
             }
             (Step::Enter, _, Some(ticket)) => match self.present(room, ticket.place()).await? {
                 Outcome::Gone(_) => self.newcomer(room, policy, shown).await?,
-                outcome => Self::verdict(room, policy, self.answer(room, outcome, Some(ticket)).await?),
+                outcome => {
+                    Self::verdict(room, policy, self.answer(room, outcome, Some(ticket), shown).await?)
+                }
             },
             (Step::Admit | Step::Renew | Step::Wait(_) | Step::Enter | Step::Arrive, ..) => {
                 self.newcomer(room, policy, shown).await?
@@ -122,15 +124,21 @@ impl Rooms {
     async fn newcomer(&self, room: &Room, policy: &Policy, shown: &Shown) -> Result<Verdict, VisitError> {
         let newcomer = Newcomer { subject: subject_for(policy, shown), anew: false };
         let outcome = self.arrive(room, newcomer).await?;
-        Ok(Self::verdict(room, policy, self.answer(room, outcome, None).await?))
+        Ok(Self::verdict(room, policy, self.answer(room, outcome, None, shown).await?))
     }
 
     /// Prolongs a session; a store that is out leaves the pass as good as it was. `None`: the session is over.
-    async fn renew(&self, room: &Room, claims: &Claims, token: &str) -> Result<Option<Verdict>, VisitError> {
+    async fn renew(
+        &self,
+        room: &Room,
+        claims: &Claims,
+        token: &str,
+        shown: &Shown,
+    ) -> Result<Option<Verdict>, VisitError> {
         let touched = self.touch(room, &[(claims.place(), claims.ends_at())]).await;
         match touched.and_then(one) {
             Ok(Some(until)) => {
-                let pass = self.issue_pass(room, claims.place(), until)?;
+                let pass = self.issue_pass(room, claims.place(), until, room.bound(Some(claims), shown))?;
                 Ok(Some(admission(room, claims.place(), pass, true)))
             }
             Ok(None) => Ok(None),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use thread_local::ThreadLocal;
 
 use super::{Room, Rooms};
+use crate::room::binding::{Bearer, Bind};
 use crate::room::decision::{Facts, PassShown, Step, decide};
 use crate::room::policy::{Millis, Mode, Policy};
 use crate::room::standing::Place;
@@ -37,8 +38,14 @@ pub struct Held {
 
 impl Rooms {
     /// The session behind a pass that was verified before and holds as it is, in a room whose limits are known to be
-    /// these. `None` says nothing: [`Rooms::check`] finds out.
-    pub fn held_as_is(&self, room: &Room, policy: &Arc<Policy>, pass: &str) -> Option<Held> {
+    /// these; `bearer` tells who shows it. `None` says nothing: [`Rooms::check`] finds out.
+    pub fn held_as_is<'b>(
+        &self,
+        room: &Room,
+        policy: &Arc<Policy>,
+        pass: &str,
+        bearer: impl FnOnce() -> Bearer<'b>,
+    ) -> Option<Held> {
         let stated = room.stated.load();
         let stated = &stated.as_ref()?.policy;
         if policy.mode != Mode::Enforce || !(Arc::ptr_eq(stated, policy) || stated == policy) {
@@ -51,6 +58,13 @@ impl Rooms {
         let mut verified = self.passes.of_this_thread().borrow_mut();
         let claims = verified.find(&self.keys, &room.name, pass, now)?;
         if snapshot.is_void(claims.place()) {
+            return None;
+        }
+        // Who shows it is only worth finding out where that matters.
+        if let Some(bound) = &claims.bound
+            && policy.bind != Bind::None
+            && !policy.bind.accepts(Some(bound), &bearer())
+        {
             return None;
         }
         let may_be_lost = snapshot.may_have_lost(claims.place(), claims.issued_at());

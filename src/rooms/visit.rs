@@ -1,9 +1,11 @@
 //! What visitors do by themselves: join, ask, enter and leave, over HTTP and gRPC alike.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{Room, Rooms};
+use crate::room::binding::Bearer;
 use crate::room::policy::{Identity, Millis, Mode, Policy, Rejoin};
 use crate::room::snapshot::{Known, Snapshot};
 use crate::room::standing::{Place, Standing, Status};
@@ -25,6 +27,24 @@ pub struct Shown {
     pub pass_stated: bool,
     /// Who they are, if somebody trusted says so.
     pub subject: Option<Subject>,
+    /// Whether somebody would say so, of a verified user.
+    pub knows_users: bool,
+    /// From where they come, as far as trusted proxies tell.
+    pub address: Option<IpAddr>,
+    /// With what, as sent.
+    pub user_agent: Option<String>,
+}
+
+impl Shown {
+    /// Who shows all this: what tokens may be bound to.
+    pub(super) fn bearer(&self) -> Bearer<'_> {
+        Bearer {
+            subject: self.subject,
+            knows_users: self.knows_users,
+            address: self.address,
+            user_agent: self.user_agent.as_deref(),
+        }
+    }
 }
 
 /// A token issued now.
@@ -59,6 +79,9 @@ pub enum VisitError {
     /// No ticket or pass was shown, or none that holds.
     #[error("show a valid ticket or pass of this room; join to get one")]
     NoToken,
+    /// The deny list names them.
+    #[error("this client is not let in")]
+    Denied,
     /// The room wants a signed-in user.
     #[error("this room wants a signed-in user")]
     NoSubject,
@@ -111,7 +134,7 @@ impl Rooms {
         if let Some(held) = self.held(room, Some(&snapshot), shown) {
             if policy.rejoin == Rejoin::Back && is_in_line(room.know(&snapshot, held.place())) {
                 left_behind = Some(held.place());
-            } else if let Some(answer) = self.show(room, &held, false).await? {
+            } else if let Some(answer) = self.show(room, &held, shown, false).await? {
                 // Whoever is inside stays there, whatever `rejoin` says.
                 return Ok(answer);
             }
@@ -121,7 +144,7 @@ impl Rooms {
         if let Some(left_behind) = left_behind {
             outcome = self.trade(room, left_behind, outcome).await;
         }
-        let mut answer = self.answer(room, outcome, None).await?;
+        let mut answer = self.answer(room, outcome, None, shown).await?;
         answer.is_new = true;
         Ok(answer)
     }
@@ -133,7 +156,7 @@ impl Rooms {
             return Ok(answer);
         }
         let held = self.held(room, Some(&snapshot), shown).ok_or(VisitError::NoToken)?;
-        match self.show(room, &held, true).await? {
+        match self.show(room, &held, shown, true).await? {
             Some(answer) => Ok(answer),
             None => Ok(Answer::told(held.place(), snapshot.not_waiting(held.place(), Status::Gone))),
         }
@@ -151,7 +174,7 @@ impl Rooms {
         {
             return Ok(answer);
         }
-        let answer = self.answer(room, outcome, Some(&held)).await?;
+        let answer = self.answer(room, outcome, Some(&held), shown).await?;
         match answer.standing.status {
             Status::Admitted => Ok(answer),
             Status::Gone => Err(VisitError::Gone(Box::new(answer.standing))),
@@ -162,7 +185,7 @@ impl Rooms {
     /// Gives up the place of the ticket stated, else of every ticket shown; nothing to give up is no error. Whether a
     /// ticket held.
     pub async fn leave_line(&self, room: &Arc<Room>, shown: &Shown) -> Result<bool, VisitError> {
-        let held = self.each_held(Kind::Ticket, room, &shown.tickets, shown.ticket_stated);
+        let held = self.each_held(Kind::Ticket, room, shown);
         for ticket in &held {
             self.leave(room, ticket.place(), None).await?;
         }
@@ -172,7 +195,7 @@ impl Rooms {
     /// Gives up everything that the tokens shown stand for, the session of a ticket that has entered included. Whether
     /// any of them held.
     pub async fn leave_altogether(&self, room: &Arc<Room>, shown: &Shown) -> Result<bool, VisitError> {
-        let held = self.each_held(Kind::Ticket, room, &shown.tickets, shown.ticket_stated);
+        let held = self.each_held(Kind::Ticket, room, shown);
         let snapshot = self.snapshot_of(room).await?;
         for ticket in &held {
             let place = ticket.place();
@@ -194,7 +217,7 @@ impl Rooms {
 
     /// Ends the session of the pass stated, else of every pass shown; nothing to end is no error. Whether a pass held.
     pub async fn leave_room(&self, room: &Arc<Room>, shown: &Shown) -> Result<bool, VisitError> {
-        let held = self.each_held(Kind::Pass, room, &shown.passes, shown.pass_stated);
+        let held = self.each_held(Kind::Pass, room, shown);
         for pass in &held {
             self.leave(room, pass.place(), Some(pass.ends_at())).await?;
         }
@@ -213,7 +236,7 @@ impl Rooms {
     /// The best of the tickets shown that hold: a browser may send an old one along, from before the cookie's domain
     /// was changed or tossed in by a neighbour, and it must not hide the one whose place is still there.
     pub(super) fn held(&self, room: &Room, snapshot: Option<&Snapshot>, shown: &Shown) -> Option<Claims> {
-        let tickets = self.each_held(Kind::Ticket, room, &shown.tickets, shown.ticket_stated);
+        let tickets = self.each_held(Kind::Ticket, room, shown);
         let tickets = tickets.into_iter().inspect(|ticket| {
             // Another replica gave the number since our last tick: its visitor brings along what they were told.
             if let Some(position) =
@@ -241,9 +264,9 @@ impl Rooms {
         shown: &'s Shown,
     ) -> Option<(Claims, &'s str)> {
         shown.passes.iter().find_map(|token| {
-            let (claims, token) = self.verify(Kind::Pass, room, [token.as_str()])?;
+            let claims = self.verify(Kind::Pass, room, token, shown)?;
             let is_void = snapshot.is_some_and(|snapshot| snapshot.is_void(claims.place()));
-            (!is_void).then_some((claims, token))
+            (!is_void).then_some((claims, token.as_str()))
         })
     }
 
@@ -254,7 +277,13 @@ impl Rooms {
     }
 
     /// Shows a held ticket; `None` if its place is gone. `only_look`: a call is told, not taken up.
-    async fn show(&self, room: &Room, held: &Claims, only_look: bool) -> Result<Option<Answer>, VisitError> {
+    async fn show(
+        &self,
+        room: &Room,
+        held: &Claims,
+        shown: &Shown,
+        only_look: bool,
+    ) -> Result<Option<Answer>, VisitError> {
         let snapshot = self.snapshot_of(room).await?;
         let place = held.place();
         let outcome = match room.know(&snapshot, place) {
@@ -269,7 +298,7 @@ impl Rooms {
         if matches!(outcome, Outcome::Gone(_)) {
             return Ok(None);
         }
-        self.answer(room, outcome, Some(held)).await.map(Some)
+        self.answer(room, outcome, Some(held), shown).await.map(Some)
     }
 
     pub(super) async fn arrive(&self, room: &Room, newcomer: Newcomer) -> Result<Outcome, StoreError> {

@@ -1,5 +1,7 @@
 //! Metrics: handles looked up ahead of time, and their text for Prometheus.
 
+pub mod guard;
+mod handles;
 pub mod identity;
 pub mod label;
 mod process;
@@ -9,18 +11,19 @@ mod spread;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::{Atomic, Counter};
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::Registry;
 
+use self::guard::GuardMetrics;
+use self::handles::{By, counter, counters, gauge, gauges, histograms, pair_counters};
 use self::identity::IdentityMetrics;
 use self::label::{
     Label, ListenerLabel, OperatorCall, OperatorResult, PollAnswer, StoreFault, StoreOp, StreamKind,
@@ -31,10 +34,6 @@ use self::room::{OTHER_ROOMS, RoomFamilies, RoomMetrics};
 use self::shards::ShardMetrics;
 use self::spread::{Durations, Spread};
 use crate::room::name::RoomName;
-
-/// Seconds a Check or a store call takes: 50 µs to 1 s; Envoy gives up at 100 ms.
-const LATENCY_BUCKETS: [f64; 14] =
-    [50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0];
 
 /// Every metric of the process. Share it in an `Arc`.
 #[derive(Debug)]
@@ -62,6 +61,7 @@ pub struct Metrics {
     shards: ShardMetrics,
     identity: IdentityMetrics,
     operator_calls: By<OperatorCall, By<OperatorResult, Counter>>,
+    guard: GuardMetrics,
 }
 
 impl Metrics {
@@ -92,7 +92,7 @@ impl Metrics {
             ),
             check_seconds: histograms(registry, "check", "Time to answer a Check", "verdict"),
             store_seconds: histograms(registry, "store_call", "Time a store call takes", "op"),
-            store_errors: counters(registry, "store_errors", "Store calls that failed", ["op", "kind"]),
+            store_errors: pair_counters(registry, "store_errors", "Store calls that failed", ["op", "kind"]),
             store_up: gauge(registry, "store_up", "1 while the store answers, as far as is known"),
             streams_open: gauges(registry, "streams_open", "Streams open to visitors", "kind"),
             streams_refused: counter(
@@ -105,7 +105,7 @@ impl Metrics {
                 "config_errors",
                 "Requests whose policy could not be understood; the log names each mistake once",
             ),
-            tokens_refused: counters(
+            tokens_refused: pair_counters(
                 registry,
                 "tokens_refused",
                 "Tickets and passes that prove nothing",
@@ -117,11 +117,7 @@ impl Metrics {
                 "checks_shed",
                 "Checks turned away because too many are in flight",
             ),
-            polls: {
-                let family: Family<[(&'static str, &'static str); 1], Counter> = Family::default();
-                registry.register("tracer_polls", "Polls of users known by name", family.clone());
-                By::new(|answer: PollAnswer| family.get_or_create_owned(&[("answer", answer.as_str())]))
-            },
+            polls: counters(registry, "tracer_polls", "Polls of users known by name", "answer"),
             users_kept: gauge(registry, "tracer_users", "Users whose place is kept between their polls"),
             users_not_kept: counter(
                 registry,
@@ -131,7 +127,8 @@ impl Metrics {
             listeners: By::new(|listener: ListenerLabel| connections.of(listener)),
             shards: ShardMetrics::register(registry),
             identity: IdentityMetrics::register(registry),
-            operator_calls: counters(registry, "operator_calls", "Calls of operators", ["op", "result"]),
+            operator_calls: pair_counters(registry, "operator_calls", "Calls of operators", ["op", "result"]),
+            guard: GuardMetrics::register(registry),
             registry: root,
         }
     }
@@ -239,6 +236,11 @@ impl Metrics {
         self.listeners.of(listener).clone()
     }
 
+    /// The handles of the gates before the rooms.
+    pub fn guard(&self) -> GuardMetrics {
+        self.guard.clone()
+    }
+
     /// The handles of the connections to Redis.
     pub fn shards(&self) -> ShardMetrics {
         self.shards.clone()
@@ -336,70 +338,6 @@ impl ConnectionFamilies {
             accept_errors: self.accept_errors.of(listener).clone(),
         }
     }
-}
-
-/// One handle for each value of a label.
-#[derive(Debug)]
-struct By<L, M> {
-    handles: Box<[M]>,
-    label: PhantomData<L>,
-}
-
-impl<L: Label, M> By<L, M> {
-    fn new(handle: impl FnMut(L) -> M) -> Self {
-        Self { handles: L::ALL.iter().copied().map(handle).collect(), label: PhantomData }
-    }
-
-    fn of(&self, label: L) -> &M {
-        &self.handles[label.index()]
-    }
-}
-
-fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
-    let gauge = Gauge::default();
-    registry.register(name, help, gauge.clone());
-    gauge
-}
-
-fn counter<A>(registry: &mut Registry, name: &str, help: &str) -> Counter<u64, A>
-where
-    A: Atomic<u64> + Default + fmt::Debug + Send + Sync + 'static,
-{
-    let counter = Counter::default();
-    registry.register(name, help, counter.clone());
-    counter
-}
-
-fn counters<A: Label, B: Label>(
-    registry: &mut Registry,
-    name: &str,
-    help: &str,
-    labels: [&'static str; 2],
-) -> By<A, By<B, Counter>> {
-    let family: Family<[(&'static str, &'static str); 2], Counter> = Family::default();
-    registry.register(name, help, family.clone());
-    By::new(|a: A| {
-        By::new(|b: B| family.get_or_create_owned(&[(labels[0], a.as_str()), (labels[1], b.as_str())]))
-    })
-}
-
-fn gauges<L: Label>(registry: &mut Registry, name: &str, help: &str, label: &'static str) -> By<L, Gauge> {
-    let family: Family<[(&'static str, &'static str); 1], Gauge> = Family::default();
-    registry.register(name, help, family.clone());
-    By::new(|value: L| family.get_or_create_owned(&[(label, value.as_str())]))
-}
-
-type Latencies = Family<[(&'static str, &'static str); 1], Durations, fn() -> Durations>;
-
-fn histograms<L: Label>(
-    registry: &mut Registry,
-    name: &str,
-    help: &str,
-    label: &'static str,
-) -> By<L, Durations> {
-    let family: Latencies = Family::new_with_constructor(|| Durations::new(&LATENCY_BUCKETS));
-    registry.register_with_unit(name, help, Unit::Seconds, family.clone());
-    By::new(|value: L| family.get_or_create_owned(&[(label, value.as_str())]))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anteroom::position::tracer::TracerDesk;
+use anteroom::room::gates::Gates;
 use anteroom::routes::{HostRule, Matcher, PathRule, Room, Routes};
 use anteroom::{authz, position};
 use axum::body::Body;
@@ -140,7 +141,11 @@ fn all_of(words: &str) -> Api {
     let routes = || {
         let shop =
             Matcher { host: HostRule::Any, path: PathRule::Prefix("/shop".into()), methods: Vec::new() };
-        Routes::new(vec![Room { policy: (*policy(words)).clone(), matchers: vec![shop] }])
+        Routes::new(vec![Room {
+            policy: (*policy(words)).clone(),
+            gates: Gates::default(),
+            matchers: vec![shop],
+        }])
     };
     let tracer = TracerDesk { rooms: world.rooms.clone(), routes: Arc::new(routes()) };
     let router = position::http::router(world.desk())

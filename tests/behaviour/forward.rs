@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anteroom::authz::forward::router;
+use anteroom::room::gates::Gates;
 use anteroom::routes::{HostRule, Matcher, PathRule, Room, Routes};
 use axum::Router;
 use axum::body::Body;
@@ -55,7 +56,7 @@ impl Door {
         let world = World::new();
         let path = PathRule::Prefix("/shop".into());
         let matchers = vec![Matcher { host: HostRule::Any, path, methods: Vec::new() }];
-        let room = Room { policy: (*policy(words)).clone(), matchers };
+        let room = Room { policy: (*policy(words)).clone(), gates: Gates::default(), matchers };
         let gate = world.gate_over(Routes::new(vec![room]), 10);
         Self { router: router(Arc::new(gate)), world }
     }

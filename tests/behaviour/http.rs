@@ -145,8 +145,15 @@ async fn tokens_that_prove_nothing_get_401() {
     let ticket = api.shop("POST join", &[]).await.token("ticket");
     let sign = |kind, claims: Claims| ring().sign(kind, &claims).unwrap();
     let now = api.world.rooms.now() / 1_000;
-    let good =
-        Claims { aud: name("shop"), generation: 1, number: 1, iat: now, exp: now + 60, position: None };
+    let good = Claims {
+        aud: name("shop"),
+        generation: 1,
+        number: 1,
+        iat: now,
+        exp: now + 60,
+        position: None,
+        bound: None,
+    };
     let long = "x".repeat(64 * 1024);
     let bad = [
         "garbage".to_owned(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anteroom::clock::Clock;
 use anteroom::position::tracer::{TracerDesk, router};
+use anteroom::room::gates::Gates;
 use anteroom::room::policy::Source;
 use anteroom::room::state::Subject;
 use anteroom::rooms::poll::Turn;
@@ -41,7 +42,11 @@ impl Api {
     fn over(mut world: World, words: &str) -> Self {
         let host = HostRule::Exact("shop.example".into());
         let matchers = vec![Matcher { host, path: PathRule::Any, methods: Vec::new() }];
-        let routes = Arc::new(Routes::new(vec![Filed { policy: (*policy(words)).clone(), matchers }]));
+        let routes = Arc::new(Routes::new(vec![Filed {
+            policy: (*policy(words)).clone(),
+            gates: Gates::default(),
+            matchers,
+        }]));
         world.run();
         Self { router: router(TracerDesk { rooms: world.rooms.clone(), routes }), world }
     }

@@ -8,6 +8,7 @@ use anteroom::authz::{Gate, GateParts};
 use anteroom::clock::Clock;
 use anteroom::cookie::CookiePolicy;
 use anteroom::drain::{DrainTimes, Tasks};
+use anteroom::guard::deny::Denials;
 use anteroom::page::Page;
 use anteroom::position::cadence::Cadence;
 use anteroom::position::{Desk, Streaming};
@@ -97,6 +98,11 @@ impl World {
         self.rooms.room_with(&policy(words), Source::ContextExtensions).unwrap()
     }
 
+    /// A deny list with nobody on it.
+    fn denials(&self) -> Arc<Denials> {
+        Arc::new(Denials::new(self.rooms.metrics().guard()))
+    }
+
     pub(crate) fn desk(&self) -> Desk {
         self.desk_of(&self.tasks)
     }
@@ -105,7 +111,13 @@ impl World {
         let cadence = Cadence::default();
         let (rooms, shutdown) = (self.rooms.clone(), tasks.shutdown());
         let streaming = Arc::new(Streaming { rooms: rooms.clone(), cadence, shutdown });
-        Desk { rooms, cookies: CookiePolicy { secure: true, domain: None }, streaming }
+        Desk {
+            rooms,
+            cookies: CookiePolicy { secure: true, domain: None },
+            trusted_hops: 0,
+            denials: self.denials(),
+            streaming,
+        }
     }
 
     pub(crate) fn gate(&self, max_checks: usize) -> Gate {
@@ -122,6 +134,8 @@ impl World {
             tracer: Tracer::off(),
             budget: CHECK_BUDGET,
             max_checks,
+            trusted_hops: 0,
+            denials: self.denials(),
         })
     }
 

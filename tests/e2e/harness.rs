@@ -190,6 +190,11 @@ impl Scene {
         Visitor::new(self.ports.public)
     }
 
+    /// A new visitor with this address, of the loopback range.
+    pub(crate) fn visitor_from(&self, address: [u8; 4]) -> Visitor {
+        Visitor::from(address.into(), self.ports.public)
+    }
+
     /// A new visitor who has asked for `/shop` and was let in.
     pub(crate) async fn inside(&self) -> Visitor {
         let visitor = self.visitor();

@@ -166,7 +166,7 @@ pub(crate) fn verdict() -> impl Strategy<Value = Verdict> {
             status,
             retry_after
         }),
-        (room(), prop_oneof![Just(Refusal::NoSubject), Just(Refusal::Outage)])
+        (some(room()), prop_oneof![Just(Refusal::Denied), Just(Refusal::NoSubject), Just(Refusal::Outage)])
             .prop_map(|(room, reason)| Verdict::Refuse { room, reason }),
         Just(Verdict::Bypass(Bypass::NoRoom)),
         "\\PC{0,40}".prop_map(|message| Verdict::Error { message }),

@@ -88,26 +88,34 @@ impl Denial {
     }
 
     /// Not let in and not in line.
-    pub(super) fn refuse(room: &RoomName, reason: Refusal, question: &Question<'_>) -> Self {
+    pub(super) fn refuse(room: Option<&RoomName>, reason: Refusal, question: &Question<'_>) -> Self {
+        let name = room.map_or_else(|| "this".to_owned(), |room| format!("room {room}"));
         let (status, code, title, detail) = match reason {
+            Refusal::Denied => (
+                403,
+                Code::PermissionDenied,
+                "Not let in",
+                // Not by which entry: whoever is meant should not learn what to change.
+                "this client is not let in".to_owned(),
+            ),
             Refusal::NoSubject => (
                 401,
                 Code::Unauthenticated,
                 "Sign in first",
-                format!("room {room} keeps one place for each signed-in user, and this request names none"),
+                format!("{name} keeps one place for each signed-in user, and this request names none"),
             ),
             Refusal::Outage => (
                 503,
                 Code::Unavailable,
                 "Closed for the moment",
-                format!("room {room} lets nobody in until its line can be reached again"),
+                format!("{name} lets nobody in until its line can be reached again"),
             ),
         };
         let mut denial = Self::new(status, code, detail, question);
         if reason == Refusal::Outage {
             denial.header("retry-after", OUTAGE_RETRY_AFTER.to_string());
         }
-        denial.problem(question, title, Some(room));
+        denial.problem(question, title, room);
         denial
     }
 

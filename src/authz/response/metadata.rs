@@ -44,11 +44,11 @@ pub(super) fn of(verdict: &Verdict) -> Struct {
             ("waiting", Count(wait.standing.waiting)),
         ]),
         Verdict::Hold { room, .. } => fields(&[("room", Text(room.as_str())), ("verdict", Text("hold"))]),
-        Verdict::Refuse { room, reason } => fields(&[
-            ("reason", Text(refusal_reason(*reason))),
-            ("room", Text(room.as_str())),
-            ("verdict", Text("refuse")),
-        ]),
+        Verdict::Refuse { room, reason } => {
+            let why = [("reason", Text(refusal_reason(*reason))), ("verdict", Text("refuse"))];
+            let room = room.iter().map(|room| ("room", Text(room.as_str())));
+            fields(&why.into_iter().chain(room).collect::<Vec<_>>())
+        }
         Verdict::Error { .. } => fields(&[("verdict", Text("error"))]),
     }
 }
@@ -77,6 +77,7 @@ const fn bypass_reason(reason: Bypass) -> &'static str {
 
 const fn refusal_reason(reason: Refusal) -> &'static str {
     match reason {
+        Refusal::Denied => "denied",
         Refusal::NoSubject => "no_subject",
         Refusal::Outage => "outage",
     }

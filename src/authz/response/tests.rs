@@ -256,7 +256,7 @@ fn a_hold_is_a_wait_without_a_number() {
 fn refusals_are_problems() {
     for (reason, status, grpc, retry) in [(Refusal::NoSubject, 401, "16", 0), (Refusal::Outage, 503, "14", 1)]
     {
-        let verdict = Verdict::Refuse { room: room(), reason };
+        let verdict = Verdict::Refuse { room: Some(room()), reason };
         let response = answer(&verdict, "GET", &[BROWSER]);
         let (plain, sent) = denied(&response);
         assert_eq!(sent, status);
@@ -302,7 +302,7 @@ fn the_page_is_rendered_only_when_it_is_shown() {
 #[test]
 fn denials_can_be_read_by_the_origins_that_are_allowed() {
     let error = Verdict::Error { message: "out of order".into() };
-    let outage = Verdict::Refuse { room: room(), reason: Refusal::Outage };
+    let outage = Verdict::Refuse { room: Some(room()), reason: Refusal::Outage };
     let hold = Verdict::Hold { room: room(), status: 429, retry_after: 7 };
     for verdict in [waiting(), hold, outage, error] {
         let headers = |origin| match answer(&verdict, "GET", &[("origin", origin)]).http_response {

@@ -6,12 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::survey::{Place, Survey};
 use crate::config::Report;
 use crate::config::yaml::{Entry, Node, Path, Value};
+use crate::room::gates::{self, ALL_KEYS, Stated};
 use crate::room::name::RoomName;
-use crate::room::policy::{KEYS, Policy, unknown_key};
+use crate::room::policy::{Source, unknown_key};
 
 /// Proto field names and their JSON twins: Envoy takes both.
 const PER_FILTER: [&str; 2] = ["typed_per_filter_config", "typedPerFilterConfig"];
@@ -209,8 +211,8 @@ impl<'w> Walk<'w> {
         let before = self.report.mistakes.len();
         let mut texts = Vec::new();
         for pair in pairs {
-            if !KEYS.contains(&pair.key) {
-                let mistake = unknown_key(pair.key, &KEYS);
+            if !ALL_KEYS.contains(&pair.key) {
+                let mistake = unknown_key(pair.key, &ALL_KEYS);
                 self.report.add(pair.line, &pair.path, mistake.problem, mistake.remedy);
                 continue;
             }
@@ -232,14 +234,14 @@ impl<'w> Walk<'w> {
         let stand_ins = [("room", "stand-in"), ("capacity", "1")];
         let missing = stand_ins.into_iter().filter(|(key, _)| texts.iter().all(|(given, _)| given != key));
         let whole: Vec<_> = texts.iter().copied().chain(missing).collect();
-        let mut mistakes = Policy::parse(whole).err().unwrap_or_default();
+        let mut mistakes = Stated::parse(&whole, Source::ContextExtensions).err().unwrap_or_default();
         for pair in pairs {
             let text = pair.value.text().unwrap_or_default();
             if let Some(at) = mistakes.iter().position(|mistake| mistake.key == pair.key) {
                 let mistake = mistakes.swap_remove(at);
                 self.report.add(pair.line, &pair.path, mistake.problem, mistake.remedy);
             } else if let Some(kind) = not_a_string(pair.value)
-                && KEYS.contains(&pair.key)
+                && ALL_KEYS.contains(&pair.key)
                 && (origin == Origin::Extensions || kind != "a number")
             {
                 let problem = format!("is {kind} to Envoy, and not a string");
@@ -272,13 +274,19 @@ impl<'w> Walk<'w> {
     }
 
     fn settle(&mut self, merged: &BTreeMap<&str, &str>, place: &Place) {
-        match (merged.get("room"), merged.len()) {
+        let of_policy = merged.keys().filter(|key| !gates::KEYS.contains(key)).count();
+        match (merged.get("room"), of_policy) {
             (Some(room), 1) => return self.survey.name(room.trim(), place.clone()),
             (None, _) if self.patch => return,
             _ => {}
         }
-        match Policy::parse(merged.iter().map(|(key, value)| (*key, *value))) {
-            Ok(policy) => self.survey.state(policy, place.clone()),
+        let pairs: Vec<_> = merged.iter().map(|(key, value)| (*key, *value)).collect();
+        match Stated::parse(&pairs, Source::ContextExtensions) {
+            Ok(stated) => {
+                if let Some((policy, _)) = stated.room {
+                    self.survey.state(Arc::unwrap_or_clone(policy), place.clone());
+                }
+            }
             Err(mistakes) => {
                 for mistake in mistakes {
                     let key = format!("{}.{}", place.key, mistake.key);
@@ -315,7 +323,7 @@ fn every_cluster_has_layers(route: &Node) -> bool {
 
 /// A key of ours, or a likely slip of the pen for one.
 fn looks_like_ours(key: &str) -> bool {
-    KEYS.contains(&key) || unknown_key(key, &KEYS).remedy.starts_with("did you mean")
+    ALL_KEYS.contains(&key) || unknown_key(key, &ALL_KEYS).remedy.starts_with("did you mean")
 }
 
 /// What Envoy's YAML reader takes a plain scalar for, when that is not a string. It knows the many booleans of

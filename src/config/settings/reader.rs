@@ -11,10 +11,11 @@ use super::{Purpose, Role, StoreChoice};
 use crate::admin::AdminToken;
 use crate::config::cli::Flags;
 use crate::config::{Grade, Mistake, yaml};
-use crate::config::{identity_file, keys};
+use crate::config::{deny_file, identity_file, keys};
 use crate::identity::settings::IdentitySettings;
 use crate::listen::Listen;
 use crate::page::Page;
+use crate::room::deny::Entry;
 use crate::room::policy::quoted;
 use crate::room::token::Key;
 use crate::routes::Routes;
@@ -70,11 +71,15 @@ impl Reader {
     }
 
     pub(super) fn count(&mut self, flag: &str, text: &str, most: usize) -> usize {
-        let parsed = text.trim().parse().ok().filter(|count| (1..=most).contains(count));
+        self.count_from(1, flag, text, most)
+    }
+
+    pub(super) fn count_from(&mut self, least: usize, flag: &str, text: &str, most: usize) -> usize {
+        let parsed = text.trim().parse().ok().filter(|count| (least..=most).contains(count));
         parsed.unwrap_or_else(|| {
             let problem = format!("{} cannot be understood", quoted(text));
-            self.wrong(flag, problem, format!("write a whole number from 1 to {most}"));
-            1
+            self.wrong(flag, problem, format!("write a whole number from {least} to {most}"));
+            least
         })
     }
 
@@ -158,6 +163,13 @@ impl Reader {
                 Routes::default()
             }
         }
+    }
+
+    pub(super) fn deny(&mut self, file: Option<&Path>) -> Option<(PathBuf, Vec<Entry>)> {
+        let file = file?;
+        let read = yaml::read_file(file).map_err(|mistake| vec![mistake]);
+        let entries = read.and_then(|text| deny_file::parse(&text, file));
+        entries.map_err(|found| self.mistakes.extend(found)).ok().map(|entries| (file.to_owned(), entries))
     }
 
     pub(super) fn keys(&mut self, file: Option<&Path>) -> Option<Vec<Key>> {

@@ -13,7 +13,7 @@ fn room(name: &str) -> RoomName {
 }
 
 fn claims() -> Claims {
-    Claims { aud: room("shop"), generation: 3, number: 17, iat: 100, exp: 200, position: None }
+    Claims { aud: room("shop"), generation: 3, number: 17, iat: 100, exp: 200, position: None, bound: None }
 }
 
 #[test]

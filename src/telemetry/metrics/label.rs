@@ -72,6 +72,18 @@ impl From<&Verdict> for VerdictLabel {
 }
 
 label! {
+    /// What the deny list knows somebody by.
+    Denied {
+        /// The client's address.
+        Ip => "ip",
+        /// The `User-Agent`.
+        UserAgent => "user_agent",
+        /// The verified user.
+        Subject => "subject",
+    }
+}
+
+label! {
     /// How a call to a Redis server ended.
     CallResult {
         /// With an answer.
@@ -249,6 +261,8 @@ label! {
         OtherRoom => "other_room",
         /// Its time is over.
         Expired => "expired",
+        /// Bound to somebody else.
+        Foreign => "foreign",
     }
 }
 
@@ -262,6 +276,7 @@ impl From<TokenError> for TokenFault {
             TokenError::BadSignature => Self::BadSignature,
             TokenError::OtherRoom => Self::OtherRoom,
             TokenError::Expired => Self::Expired,
+            TokenError::Foreign => Self::Foreign,
         }
     }
 }

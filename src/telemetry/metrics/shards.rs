@@ -1,14 +1,13 @@
 //! What the connections to Redis count: calls, repeats, connections, looks at the cluster.
 
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use std::sync::Arc;
 
-use super::By;
-use super::label::{CallResult, Label, LinkEvent, Refresh, Resent};
+use super::handles::{By, counters};
+use super::label::{CallResult, LinkEvent, Refresh, Resent};
 
 /// The handles. Cheap to clone; all clones count together.
 #[derive(Clone, Debug)]
@@ -129,15 +128,4 @@ impl ShardMetrics {
     pub fn refreshes(&self, result: Refresh) -> u64 {
         self.handles.refreshes.of(result).get()
     }
-}
-
-fn counters<L: Label>(
-    registry: &mut Registry,
-    name: &str,
-    help: &str,
-    label: &'static str,
-) -> By<L, Counter> {
-    let family: Family<[(&'static str, &'static str); 1], Counter> = Family::default();
-    registry.register(name, help, family.clone());
-    By::new(|value: L| family.get_or_create_owned(&[(label, value.as_str())]))
 }

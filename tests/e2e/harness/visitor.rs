@@ -1,5 +1,6 @@
 //! A visitor: an HTTP client with a cookie jar of its own, and what it is answered.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use reqwest::cookie::{CookieStore, Jar};
@@ -52,10 +53,16 @@ impl Answer {
 
 impl Visitor {
     pub(crate) fn new(port: u16) -> Self {
+        Self::from(Ipv4Addr::LOCALHOST, port)
+    }
+
+    /// One with this address, of the loopback range.
+    pub(crate) fn from(address: Ipv4Addr, port: u16) -> Self {
         let jar = Arc::new(Jar::default());
         let http = Client::builder()
             .no_proxy()
             .timeout(SOON)
+            .local_address(IpAddr::from(address))
             .cookie_provider(Arc::clone(&jar))
             .redirect(reqwest::redirect::Policy::none())
             .build()
