@@ -160,8 +160,16 @@ pub async fn run(
         let follow = deny::follow(file.clone(), denials.clone(), metrics.guard(), tasks.shutdown());
         tasks.spawn("deny file", follow);
     }
-    let wiring =
-        Wiring { settings: &settings, metrics, readiness, rooms, tracer: tracer.clone(), workers, denials };
+    let wiring = Wiring {
+        settings: &settings,
+        metrics,
+        readiness,
+        rooms,
+        tracer: tracer.clone(),
+        workers,
+        denials,
+        identity,
+    };
     wiring.listen(&mut tasks).await?;
     tasks.spawn("feed", {
         let (rooms, closing) = (wiring.rooms.clone(), tasks.shutdown().closing());
@@ -207,6 +215,7 @@ struct Wiring<'a> {
     tracer: Tracer,
     workers: Workers,
     denials: Arc<Denials>,
+    identity: Option<Arc<Identity>>,
 }
 
 impl Wiring<'_> {
@@ -297,6 +306,7 @@ impl Wiring<'_> {
             max_checks: self.settings.max_checks,
             trusted_hops: self.settings.trusted_hops,
             denials: self.denials.clone(),
+            identity: self.identity.clone(),
         })
     }
 

@@ -2,6 +2,7 @@
 
 pub mod forward;
 pub mod grpc;
+mod identity;
 pub mod limits;
 mod order;
 mod pass;
@@ -12,15 +13,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Semaphore;
+use tokio::time::timeout_at;
 use uuid::Uuid;
 
 use crate::cookie::{CookiePolicy, TokenCookie};
 use crate::guard::deny::Denials;
+use crate::identity::Identity;
 use crate::page::{Lang, Page, View, content_security_policy};
 use crate::pb::check::Unreadable;
 use crate::room::binding::Bearer;
 use crate::room::decision::{Bypass, Verdict};
-use crate::room::gates::Stated;
+use crate::room::gates::{Gates, Stated};
 use crate::room::name::RoomName;
 use crate::room::policy::{Mistake, Policy};
 use crate::room::state::Subject;
@@ -51,6 +54,7 @@ pub struct Gate {
     short_way: ShortWay,
     trusted_hops: usize,
     denials: Arc<Denials>,
+    identity: Option<Arc<Identity>>,
 }
 
 /// What a [`Gate`] is made of.
@@ -73,13 +77,25 @@ pub struct GateParts {
     pub trusted_hops: usize,
     /// Who is refused before anything else.
     pub denials: Arc<Denials>,
+    /// Who knows users by their tokens; `None`: only Envoy's `jwt_authn` does.
+    pub identity: Option<Arc<Identity>>,
 }
 
 impl Gate {
     /// A gate over the rooms.
     pub fn new(parts: GateParts) -> Self {
-        let GateParts { rooms, limits, cookies, page, tracer, budget, max_checks, trusted_hops, denials } =
-            parts;
+        let GateParts {
+            rooms,
+            limits,
+            cookies,
+            page,
+            tracer,
+            budget,
+            max_checks,
+            trusted_hops,
+            denials,
+            identity,
+        } = parts;
         let in_flight = Semaphore::new(max_checks.min(Semaphore::MAX_PERMITS));
         let (mistakes, strangers) = (OncePer::new(), OncePer::new());
         let short_way = ShortWay::default();
@@ -96,6 +112,7 @@ impl Gate {
             short_way,
             trusted_hops,
             denials,
+            identity,
         }
     }
 
@@ -107,7 +124,7 @@ impl Gate {
         traceparent: Option<&str>,
         mut answer: Vec<u8>,
     ) -> Result<Vec<u8>, Unreadable> {
-        let question = Question::read(message)?.called_by(traceparent);
+        let question = self.recognised(Question::read(message)?.called_by(traceparent));
         if self.let_through(&question, &mut answer).is_some() {
             return Ok(answer);
         }
@@ -183,7 +200,7 @@ impl Gate {
         &self,
         verdict: &'v Verdict,
         policy: Option<&Policy>,
-        question: &Question<'_>,
+        question: &Question<'v>,
     ) -> Answer<'v> {
         let origins = policy.map(|policy| &policy.allow_origins);
         response::render(verdict, question, origins, &self.cookies, &|view| self.html(question, view))
@@ -208,11 +225,14 @@ impl Gate {
             let message = "too many Checks are in flight; try again".to_owned();
             return (Verdict::Error { message }, None);
         };
+        let deadline = tokio::time::Instant::now() + self.budget;
         let Stated { room, gates } = match self.limits.of(question) {
             Ok(stated) => stated,
             Err(mistakes) => return (self.misconfigured(question, &mistakes), None),
         };
-        if let Some(reason) = self.turned_away(question, &gates) {
+        // What nobody has stated anything for is none of ours to refuse for want of a user.
+        let is_stated = room.is_some() || *gates != Gates::default();
+        if let Some(reason) = self.turned_away(question, &gates, is_stated, deadline).await {
             let policy = room.map(|(policy, _)| policy);
             let room = policy.as_ref().map(|policy| policy.room.clone());
             return (Verdict::Refuse { room, reason }, policy);
@@ -220,7 +240,7 @@ impl Gate {
         let Some((policy, source)) = room else { return (Verdict::Bypass(Bypass::NoRoom), None) };
         let shown = self.shown(question, &policy);
         let check = self.rooms.check(&policy, source, question.is_preflight(), &shown);
-        let verdict = match tokio::time::timeout(self.budget, check).await {
+        let verdict = match timeout_at(deadline, check).await {
             Ok(verdict) => verdict,
             Err(_) => self.rooms.out_of_time(&policy, &shown),
         };

@@ -105,7 +105,7 @@ fn words(sources: &[Source], words: &[&str]) -> Vec<Breach> {
 fn imports_only_run_downward() {
     none(
         &breaches_of_layers(&source::of_the_program()),
-        "main → app → config → {authz, position, admin} → {rooms, identity} → store → room; what both sides need goes \
+        "main → app → config → {authz, position, admin} → {rooms, guard, identity} → store → room; what both sides need goes \
          further down or into a side module",
     );
 }

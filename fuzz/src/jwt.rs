@@ -57,7 +57,9 @@ fn signed(text: &str) -> Option<String> {
 
 fuzz_target!(|text: &str| {
     // What an issuer says of its keys is read as carefully.
-    if let Ok((keys, _)) = KeySet::read(text.as_bytes(), &[Algorithm::EdDSA, Algorithm::RS256, Algorithm::ES256]) {
+    if let Ok((keys, _)) =
+        KeySet::read(text.as_bytes(), &[Algorithm::EdDSA, Algorithm::RS256, Algorithm::ES256])
+    {
         assert!(!keys.is_empty());
     }
     for token in [Some(text.to_owned()), signed(text)].into_iter().flatten() {

@@ -116,7 +116,11 @@ mod tests {
 
     fn reader() -> LimitsReader {
         let policy = Policy::parse([("room", "filed"), ("capacity", "7")]).unwrap();
-        let room = crate::routes::Room { policy, gates: Gates { deny: false }, matchers: Vec::new() };
+        let room = crate::routes::Room {
+            policy,
+            gates: Gates { deny: false, ..Gates::default() },
+            matchers: Vec::new(),
+        };
         LimitsReader::new(Arc::new(Routes::new(vec![room])))
     }
 

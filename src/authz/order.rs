@@ -1,5 +1,7 @@
 //! The gates before admission, in their fixed order. Whoever is refused here takes no number and costs no store call.
 
+use tokio::time::Instant;
+
 use super::Gate;
 use super::request::Question;
 use crate::room::decision::Refusal;
@@ -7,11 +9,31 @@ use crate::room::deny::Asker;
 use crate::room::gates::Gates;
 
 impl Gate {
-    /// Who turns a request away before it comes to its room; `None`: nobody does. Counted.
-    pub(super) fn turned_away(&self, question: &Question<'_>, gates: &Gates) -> Option<Refusal> {
+    /// Who turns a request away before it comes to its room; `None`: nobody does. Counted. `is_stated`: whether anything
+    /// is stated for it at all; waits until `deadline` at most.
+    pub(super) async fn turned_away(
+        &self,
+        question: &Question<'_>,
+        gates: &Gates,
+        is_stated: bool,
+        deadline: Instant,
+    ) -> Option<Refusal> {
+        if self.is_denied(question, gates) {
+            return Some(Refusal::Denied);
+        }
+        let was_known = question.user().is_some();
+        if let Err(reason) = self.identify(question, gates.anonymous, deadline).await
+            && is_stated
+        {
+            return Some(reason);
+        }
+        let is_news = !was_known && question.user().is_some();
+        (is_news && self.is_denied(question, gates)).then_some(Refusal::Denied)
+    }
+
+    fn is_denied(&self, question: &Question<'_>, gates: &Gates) -> bool {
         let may_be = gates.deny && !self.denials.is_empty();
-        let is_denied = may_be && self.denials.refuses(&self.asker(question), self.rooms.now());
-        is_denied.then_some(Refusal::Denied)
+        may_be && self.denials.refuses(&self.asker(question), self.rooms.now())
     }
 
     /// Whether a request may be turned away, so that it must go the long way. Not counted.

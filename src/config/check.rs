@@ -208,8 +208,10 @@ fn kind_of(documents: &[Node]) -> Option<Kind> {
 
 fn say_unknown(documents: &[Node], report: &mut Report) {
     let slip = documents.iter().flat_map(Node::entries).find_map(|entry| {
-        let mistake =
-            unknown_key(&entry.key, &["rooms", "keys", "deny", "issuers", "static_resources", "virtual_hosts"]);
+        let mistake = unknown_key(
+            &entry.key,
+            &["rooms", "keys", "deny", "issuers", "static_resources", "virtual_hosts"],
+        );
         mistake.remedy.starts_with("did you mean").then_some((entry, mistake))
     });
     match slip {

@@ -8,9 +8,10 @@ pub const MAX_SUBJECT: usize = 255;
 /// The longest kind of user, in bytes.
 pub const MAX_KIND: usize = 64;
 
-/// Somebody for whom an issuer vouches. Both texts are fit for a header: no control characters, no blanks at the ends.
+/// Somebody for whom an issuer vouches. Its name and kind are fit for a header: no control characters, no blanks at the ends.
 #[derive(Clone, PartialEq, Eq)]
 pub struct User {
+    issuer: Box<str>,
     name: String,
     kind: Option<String>,
     /// When the token ends, leeway included, milliseconds since the epoch.
@@ -35,13 +36,18 @@ impl User {
         };
         let fit = fits(&name, MAX_SUBJECT) && kind.as_deref().is_none_or(|kind| fits(kind, MAX_KIND));
         let id = Subject::of(&[issuer, &name]);
-        fit.then_some(Self { name, kind, ends_at, id })
+        fit.then(|| Self { issuer: issuer.into(), name, kind, ends_at, id })
     }
 
     /// Who it is among all issuers' users: the same for the same user, whether this service or Envoy's `jwt_authn` has
     /// verified the token.
     pub fn id(&self) -> Subject {
         self.id
+    }
+
+    /// The token's `iss`.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
     }
 
     /// The token's `sub`.

@@ -12,16 +12,28 @@ use super::policy::{self, Mistake, Policy, Source, quoted, unknown_key};
 pub struct Gates {
     /// Whether the deny list counts (it does).
     pub deny: bool,
+    /// What becomes of requests that name no user.
+    pub anonymous: Anonymous,
+}
+
+/// What becomes of requests that name no user.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Anonymous {
+    /// They go on (default).
+    #[default]
+    Allow,
+    /// 401, unless the path is public.
+    Refuse,
 }
 
 impl Default for Gates {
     fn default() -> Self {
-        Self { deny: true }
+        Self { deny: true, anonymous: Anonymous::Allow }
     }
 }
 
 /// Every key of [`Gates`], in the order of the documentation.
-pub const KEYS: [&str; 1] = ["deny"];
+pub const KEYS: [&str; 2] = ["anonymous", "deny"];
 
 /// Every key that may be stated for a route: those of a policy, then those of its gates.
 pub static ALL_KEYS: LazyLock<Vec<&str>> = LazyLock::new(|| [&policy::KEYS[..], &KEYS[..]].concat());
@@ -36,6 +48,11 @@ impl Gates {
         for (key, value) in pairs {
             let value = value.trim();
             let remedy = match (key, value) {
+                ("anonymous", "allow" | "refuse") => {
+                    gates.anonymous = if value == "refuse" { Anonymous::Refuse } else { Anonymous::Allow };
+                    continue;
+                }
+                ("anonymous", _) => "write allow or refuse",
                 ("deny", "on" | "off") => {
                     gates.deny = value == "on";
                     continue;

@@ -14,8 +14,8 @@ use futures_util::future::join_all;
 use jsonwebtoken::Algorithm;
 
 use crate::jwks_server::{JwksServer, Says};
+use crate::redis_server::until::{SOON, until, until_true};
 use crate::signer::{AUDIENCE, ISSUER, Signer, claims, jwks};
-use crate::until::{SOON, until_true};
 
 /// How long somebody waits for an issuer's keys.
 const BUDGET: Duration = Duration::from_millis(60);
@@ -45,7 +45,7 @@ impl Users {
             algorithms: vec![Algorithm::ES256, Algorithm::EdDSA],
             leeway: Duration::from_secs(30),
             refresh: Duration::from_millis(200),
-            stale: Duration::from_hours(1),
+            stale: Duration::from_hours(24),
             type_claim: "user_type".to_owned(),
         };
         let settings = IdentitySettings {
@@ -77,7 +77,7 @@ impl Users {
     }
 
     async fn is(&self, token: &str, expected: impl Fn(&Answer) -> bool) {
-        crate::until::until("the token comes to what it should", SOON, || async {
+        until("the token comes to what it should", SOON, || async {
             let answer = self.who(token).await;
             expected(&answer).then_some(())
         })
@@ -216,7 +216,7 @@ async fn keys_in_a_file_are_read_again_when_it_changes() {
 
 #[tokio::test]
 async fn a_server_that_cannot_prove_who_it_is_is_not_believed() {
-    // It does not even speak TLS; `https` was asked for.
+    // It does not speak TLS, and `https` was asked for.
     let signer = Signer::es256("a");
     let server = JwksServer::start(good(&signer)).await;
     let url = server.url().replace("http://", "https://");

@@ -31,7 +31,5 @@ mod signer;
 mod store;
 mod streams;
 mod tracer;
-#[path = "../support/until.rs"]
-mod until;
 mod visits;
 mod world;

@@ -136,6 +136,7 @@ impl World {
             max_checks,
             trusted_hops: 0,
             denials: self.denials(),
+            identity: None,
         })
     }
 

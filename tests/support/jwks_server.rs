@@ -10,6 +10,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
+/// What TLS begins with, which this does not speak.
+const TLS: u8 = 0x16;
+
 /// What the server does with a request.
 #[derive(Clone, Debug)]
 pub(crate) enum Says {
@@ -82,6 +85,9 @@ async fn answer(mut client: TcpStream, says: &Mutex<Says>, asked: &AtomicUsize) 
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(client.read_u8().await?);
+        if head[0] == TLS {
+            return Ok(());
+        }
     }
     asked.fetch_add(1, Ordering::SeqCst);
     let says = says.lock().clone();

@@ -78,8 +78,11 @@ const fn bypass_reason(reason: Bypass) -> &'static str {
 const fn refusal_reason(reason: Refusal) -> &'static str {
     match reason {
         Refusal::Denied => "denied",
+        Refusal::BadToken => "bad_token",
         Refusal::NoSubject => "no_subject",
+        Refusal::NoUser => "no_user",
         Refusal::Outage => "outage",
+        Refusal::UserUnknown => "user_unknown",
     }
 }
 

@@ -92,7 +92,7 @@ impl Issuer {
 async fn keys_are_refreshed_ahead_of_time_and_no_sooner() {
     let (issuer, script, _) = issuer([keys(&[&Signer::es256("a")])]);
     assert!(issuer.finds("a").await);
-    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    tokio::time::sleep(Duration::from_hours(1)).await;
     let looks = script.looks.lock().clone();
     assert!((6..=8).contains(&looks.len()), "{}", looks.len());
     for pair in looks.windows(2) {

@@ -7,7 +7,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::By;
+use super::handles::{By, counter, counters, gauge};
 use super::label::{Label, label};
 use super::spread::Spread;
 
@@ -77,28 +77,23 @@ struct Handles {
 
 impl IdentityMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
-        let answers: Family<[(&'static str, &'static str); 1], Counter> = Family::default();
-        registry.register(
-            "identity_tokens",
-            "Users' tokens that were not remembered, by what they came to",
-            answers.clone(),
-        );
         let handles = Handles {
-            answers: By::new(|label: IdentityLabel| {
-                answers.get_or_create_owned(&[("result", label.as_str())])
-            }),
-            remembered: Counter::default(),
-            kept: Gauge::default(),
+            answers: counters(
+                registry,
+                "identity_tokens",
+                "Users' tokens that were not remembered, by what they came to",
+                "result",
+            ),
+            remembered: counter(
+                registry,
+                "identity_remembered",
+                "Users' tokens whose signature had been checked before",
+            ),
+            kept: gauge(registry, "identity_kept", "Verified tokens that are remembered"),
             fetches: Family::default(),
             keys: Family::default(),
             fetched_at: Family::default(),
         };
-        registry.register(
-            "identity_remembered",
-            "Users' tokens whose signature had been checked before",
-            handles.remembered.clone(),
-        );
-        registry.register("identity_kept", "Verified tokens that are remembered", handles.kept.clone());
         registry.register(
             "identity_fetches",
             "Looks at the keys of an issuer, by how they ended",
