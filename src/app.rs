@@ -47,7 +47,7 @@ use crate::telemetry::metrics::label::ListenerLabel;
 use crate::telemetry::trace::{TraceError, Tracer};
 use store::Opened;
 
-/// The most rooms with metrics of their own, at some 45 series each; the others share one.
+/// The most rooms with metrics of their own, at some 60 series each; the others share one.
 const MAX_ROOMS_MEASURED: usize = 1_000;
 /// From readiness off to closing: what a balancer needs to notice. Part of `--drain`.
 const LEAD: Duration = Duration::from_secs(2);
@@ -143,6 +143,13 @@ pub async fn run(
     for policy in settings.routes.policies() {
         // So that the client API knows the rooms of the file before the first Check.
         rooms.room_with(policy, Source::RoomsFile)?;
+    }
+    let left_out = rooms.open_kept(&store.kept());
+    if left_out > 0 {
+        tracing::warn!(
+            left_out,
+            "the state directory holds more rooms than --max-rooms; not all of them can be used"
+        );
     }
     let identity = known_users(&settings, clock, &metrics)?;
     if let Some(identity) = identity.clone() {

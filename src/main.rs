@@ -12,6 +12,7 @@ use anteroom::config::settings::Settings;
 use anteroom::drain::signals;
 use anteroom::telemetry::logs;
 use clap::Parser as _;
+use rustix::termios::tcgetwinsize;
 use tokio::runtime;
 
 // It gives memory back: some 12 s after 20,000 streams had ended, 2 MiB more than before were held, and with mimalloc
@@ -26,7 +27,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Command::CheckConfig(arguments) = &cli.command {
         let mut out = std::io::stdout().lock();
-        let colour = colour_on(out.is_terminal());
+        let colour = logs::is_colour_welcome(out.is_terminal());
         return match check::run(arguments, std::env::vars_os(), colour, &mut out) {
             Ok(status) => ExitCode::from(status),
             Err(error) => complain(&format!("the report cannot be written: {error}"), MISCONFIGURED),
@@ -80,16 +81,17 @@ fn operate(arguments: &RoomsArgs) -> ExitCode {
     };
     let mut out = std::io::stdout();
     let terminal = out.is_terminal();
-    let screen = Screen { terminal, colour: colour_on(terminal) };
+    let screen = Screen { terminal: terminal.then_some(size), colour: logs::is_colour_welcome(terminal) };
     match runtime.block_on(client::run(order, screen, &mut out)) {
         (status, Some(message)) => complain(&message, status),
         (status, None) => ExitCode::from(status),
     }
 }
 
-/// Whether colours are welcome.
-fn colour_on(terminal: bool) -> bool {
-    terminal && std::env::var_os("NO_COLOR").is_none()
+/// Rows and columns of the terminal at standard output; of an old one where it does not tell.
+fn size() -> (u16, u16) {
+    let told = tcgetwinsize(std::io::stdout()).ok().map(|size| (size.ws_row, size.ws_col));
+    told.filter(|(rows, columns)| *rows > 0 && *columns > 0).unwrap_or((24, 80))
 }
 
 fn complain(message: &str, code: u8) -> ExitCode {

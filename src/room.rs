@@ -7,6 +7,7 @@ pub mod bits;
 pub mod decision;
 pub mod deny;
 pub mod eta;
+pub mod forecast;
 pub mod gates;
 pub mod line;
 pub mod name;

@@ -33,6 +33,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::clock::Clock;
 use crate::room::binding::{Bearer, Bind, Bound};
 use crate::room::bits::Bits;
+use crate::room::forecast::Forecasts;
 use crate::room::name::RoomName;
 use crate::room::policy::{Millis, Policy, Source};
 use crate::room::snapshot::Snapshot;
@@ -108,6 +109,8 @@ pub struct Room {
     fresh: Mutex<Fresh>,
     /// When numbers were given.
     marks: Mutex<Marks>,
+    /// What the last in line were told, until their turn comes.
+    forecasts: Mutex<Forecasts>,
     /// Who was heard of since the last tick.
     beats: Mutex<Beats>,
     watchers: Watchers,
@@ -207,6 +210,12 @@ impl Rooms {
         Ok(room)
     }
 
+    /// Opens rooms that the store has kept from before, so that they are ticked, and told to operators, from the start.
+    /// Answers how many there was no room for; these are opened when somebody comes.
+    pub fn open_kept(&self, names: &[RoomName]) -> usize {
+        names.iter().filter(|name| self.open(name).is_err()).count()
+    }
+
     /// All rooms known here.
     pub fn all(&self) -> Vec<Arc<Room>> {
         self.known.read().values().cloned().collect()
@@ -236,6 +245,7 @@ impl Rooms {
                 snapshot: ArcSwapOption::empty(),
                 fresh: Mutex::default(),
                 marks: Mutex::default(),
+                forecasts: Mutex::default(),
                 beats: Mutex::default(),
                 watchers: Watchers::default(),
                 words: Mutex::default(),

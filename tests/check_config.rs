@@ -249,6 +249,8 @@ fn our_own_settings_are_checked_too() {
             "2 mistakes"
         ]
     );
+    let (status, out) = check(&["--log=error,anteroom::audit=off"]);
+    assert!(status == 1 && out.contains("written whatever the filter"), "{out}");
     assert_eq!(check(&[]), (0, "settings: fine\n".to_owned()));
 }
 

@@ -307,10 +307,19 @@ function Heal.recover_pass(room, generation, number, now)
   return true
 end
 
--- Takes over what a replica last knew, where this room is in doubt. Arguments from `index` on.
+-- Takes over what a replica knows of operators' doings, where that is newer: pause and limits each for themselves.
+local function restore_controls(room, paused, limits, controls, now)
+  local known_paused_at, known_limits_at = Room.times_of(controls)
+  local paused_at, limits_at = Room.times_of(room.controls)
+  if known_paused_at > paused_at then Room.pause(room, paused, known_paused_at) end
+  if known_limits_at > limits_at then Room.limit(room, limits, known_limits_at, now) end
+end
+
+-- Takes over what a replica last knew, where this room is in doubt or behind. Arguments from `index` on.
 function Heal.restore(room, index, now)
-  local lowest, count = tonumber(ARGV[index]), tonumber(ARGV[index + 1])
-  index = index + 2
+  restore_controls(room, tonumber(ARGV[index + 1]), ARGV[index + 2], ARGV[index + 3], now)
+  local lowest, count = tonumber(ARGV[index]), tonumber(ARGV[index + 4])
+  index = index + 5
   for _ = 1, count do
     local generation, next, head, complete = string.match(ARGV[index], '^(%d+) (%d+) (%d+) (%d)$')
     generation, next, head = tonumber(generation), tonumber(next), tonumber(head)

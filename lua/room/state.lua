@@ -42,7 +42,7 @@ end
 local function create(policy, now)
   local room = {
     clock = now, floor = 0, paused = 0, credits_at = now, rotated = now, hold = 0, lost = now, slotless = 0,
-    sweep = 0, policy = policy, limits = '', history_at = 0, history = '', lines = {}, saved = {},
+    sweep = 0, policy = policy, limits = '', controls = '', history_at = 0, history = '', lines = {}, saved = {},
   }
   -- What a lost hash may have left behind.
   call('DEL', SESSIONS, REVOKED, REVOKED_LOG, SUBJECTS, AWAY)
@@ -55,7 +55,8 @@ local function create(policy, now)
 end
 
 local function load()
-  local values = call('HMGET', ROOM, 'home', 'state', 'policy', 'limits', 'history', 'line0', 'line1', 'line2', 'line3')
+  local values = call('HMGET', ROOM, 'home', 'state', 'policy', 'limits', 'history', 'line0', 'line1', 'line2', 'line3',
+    'controls')
   if not values[2] then return nil end
   local version = struct.unpack('>d', values[2])
   if version ~= VERSION then
@@ -70,7 +71,8 @@ local function load()
     table.sort(lines, function(one, other) return one.generation < other.generation end)
   end
   local room = {
-    home = values[1], policy = values[3], limits = values[4], history = values[5], lines = lines, saved = values,
+    home = values[1], policy = values[3], limits = values[4], history = values[5], controls = values[10] or '',
+    lines = lines, saved = values,
   }
   _, room.clock, room.floor, room.paused, room.credits, room.credits_at, room.rotated, room.hold, room.lost, room.doubt,
     room.slotless, room.epoch, room.revocations, room.sweep, room.history_at, room.capacity, room.gain, room.burst,
@@ -89,12 +91,12 @@ function Room.save(room)
     struct.pack(FORM, VERSION, room.clock, room.floor, room.paused, room.credits, room.credits_at, room.rotated, room.hold,
       room.lost, room.doubt, room.slotless, room.epoch, room.revocations, room.sweep, room.history_at, room.capacity,
       room.gain, room.burst, room.session_ttl, room.claim_ttl, room.patience, room.off),
-    room.policy, room.limits, room.history, '', '', '', '',
+    room.policy, room.limits, room.history, '', '', '', '', room.controls,
   }
   for _, line in ipairs(room.lines) do texts[6 + line.slot] = Line.text(line) end
-  local names = { 'home', 'state', 'policy', 'limits', 'history', 'line0', 'line1', 'line2', 'line3' }
+  local names = { 'home', 'state', 'policy', 'limits', 'history', 'line0', 'line1', 'line2', 'line3', 'controls' }
   local changed = {}
-  for index = 1, 9 do
+  for index = 1, 10 do
     if room.saved[index] ~= texts[index] then
       changed[#changed + 1] = names[index]
       changed[#changed + 1] = texts[index]
@@ -173,9 +175,22 @@ local function apply_limits(room, now)
   end
 end
 
+-- When a room was paused or resumed last, and when an operator's limits were set or cleared; 0: never.
+function Room.times_of(controls)
+  local paused_at, limits_at = string.match(controls, '^(%d+) (%d+)$')
+  return tonumber(paused_at or 0), tonumber(limits_at or 0)
+end
+
+-- Pauses or resumes the room.
+function Room.pause(room, paused, at)
+  local _, limits_at = Room.times_of(room.controls)
+  room.paused, room.controls = paused, int(at) .. ' ' .. int(limits_at)
+end
+
 -- Puts an operator's limits above the policy's.
-function Room.limit(room, limits, now)
-  room.limits = limits
+function Room.limit(room, limits, at, now)
+  local paused_at = Room.times_of(room.controls)
+  room.limits, room.controls = limits, int(paused_at) .. ' ' .. int(at)
   apply_limits(room, now)
 end
 

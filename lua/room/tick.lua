@@ -115,7 +115,8 @@ end
 function Room.tick(room, now)
   local since = room.clock
   room.clock = now
-  local line_stood = Room.waiting(room) > 0
+  -- A pause says nothing about how fast the line moves without it.
+  local line_stood = Room.waiting(room) > 0 and room.paused == 0
   if Room.sessions(room) > 0 then
     room.inside = room.inside - call('ZREMRANGEBYSCORE', SESSIONS, '-inf', now)
   end

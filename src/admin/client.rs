@@ -58,10 +58,10 @@ pub enum What {
 }
 
 /// What the answer is written to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Screen {
-    /// A terminal, which can be drawn anew.
-    pub terminal: bool,
+    /// A terminal, which can be drawn anew: how large it is now, in rows and columns. `None`: something else.
+    pub terminal: Option<fn() -> (u16, u16)>,
     /// Colours are welcome.
     pub colour: bool,
 }
@@ -119,8 +119,8 @@ async fn once(
 ) -> Result<(), Failure> {
     let (method, room, rest, body) = match what {
         What::List | What::Watch(..) => {
-            let rooms = all(client).await?;
-            return Ok(if json { write_json(&rooms, out) } else { table::rooms(&rooms, screen, out) }?);
+            let list = all(client).await?;
+            return Ok(if json { write_json(&list, out) } else { table::rooms(&list.rooms, screen, out) }?);
         }
         What::Show(room) => (Method::GET, room, "", None),
         What::Pause(room) => (Method::POST, room, "/pause", None),
@@ -134,8 +134,8 @@ async fn once(
     Ok(if json { write_json(&room, out) } else { table::room(&room, out) }?)
 }
 
-/// Every room, page by page.
-async fn all(client: &Client) -> Result<Vec<Overview>, Failure> {
+/// Every room, page by page, as one page.
+async fn all(client: &Client) -> Result<List, Failure> {
     let mut rooms = Vec::new();
     let mut after = String::new();
     loop {
@@ -145,7 +145,7 @@ async fn all(client: &Client) -> Result<Vec<Overview>, Failure> {
         match page.next {
             // A listener that leads in a circle must not lead us on for ever.
             Some(next) if next > after => after = next,
-            _ => return Ok(rooms),
+            _ => return Ok(List { rooms, next: None, known: page.known }),
         }
     }
 }

@@ -1,41 +1,35 @@
 //! What operators see of rooms and do to them, over HTTP: with a token, and each control with an audit line.
 
-use std::sync::Arc;
-use std::time::Duration;
+mod body;
+mod record;
+mod refusal;
 
-use axum::body::{Body, to_bytes};
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, Request, State};
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::header::CACHE_CONTROL;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde::Deserialize;
-use serde_json::json;
 use tokio::sync::Semaphore;
 
+use self::body::{control, whole};
+use self::record::{Asked, Record};
+use self::refusal::{Answer, Refusal};
 use super::overview::{List, Overview, brief};
 use super::token::AdminToken;
-use crate::listen::Remote;
-use crate::room::name::RoomName;
-use crate::room::rate::Rate;
-use crate::room::snapshot::Snapshot;
-use crate::room::state::{Control, Limits};
 use crate::rooms::{Room, Rooms};
 use crate::store::StoreError;
 use crate::telemetry::logs::OncePer;
 use crate::telemetry::metrics::label::{Label as _, OperatorCall, OperatorResult};
 
-/// The largest body read, in bytes.
-const MAX_BODY: usize = 4 * 1024;
-/// How long a body may take to come.
-const BODY_TIME: Duration = Duration::from_secs(5);
 /// The most calls answered at once; an operator or two need no more, and the store is the visitors' first.
 const MAX_CALLS: usize = 8;
 /// Rooms on a page, unless told otherwise, and at most.
 const PAGE: usize = 1_000;
-/// The longest request id that is taken over into the audit log, in bytes.
-const MAX_REQUEST_ID: usize = 128;
 
 /// Answers operators.
 pub struct Operators {
@@ -46,57 +40,8 @@ pub struct Operators {
     strangers: OncePer,
 }
 
-/// Why a call is refused.
-struct Refusal {
-    status: StatusCode,
-    counted: OperatorResult,
-    detail: String,
-}
-
-type Answer<T> = Result<T, Refusal>;
 type Shared = State<Arc<Operators>>;
-
-impl Refusal {
-    fn wrong(detail: impl Into<String>) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, counted: OperatorResult::Wrong, detail: detail.into() }
-    }
-
-    fn unavailable(detail: impl Into<String>) -> Self {
-        let status = StatusCode::SERVICE_UNAVAILABLE;
-        Self { status, counted: OperatorResult::Unavailable, detail: detail.into() }
-    }
-}
-
-impl From<StoreError> for Refusal {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::NoRoom(_) => Self {
-                status: StatusCode::NOT_FOUND,
-                counted: OperatorResult::NoRoom,
-                detail: format!("{error}: a room is known from its first Check on, or from the rooms file"),
-            },
-            error => Self::unavailable(error.to_string()),
-        }
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let title = self.status.canonical_reason().unwrap_or("Error");
-        let document = json!({"title": title, "status": self.status.as_u16(), "detail": self.detail});
-        let kind = [(CONTENT_TYPE, "application/problem+json")];
-        let mut response = (self.status, kind, document.to_string()).into_response();
-        let extra = match self.status {
-            StatusCode::UNAUTHORIZED => Some((WWW_AUTHENTICATE, "Bearer realm=\"anteroom\"")),
-            StatusCode::SERVICE_UNAVAILABLE => Some((RETRY_AFTER, "1")),
-            _ => None,
-        };
-        if let Some((name, value)) = extra {
-            response.headers_mut().insert(name, HeaderValue::from_static(value));
-        }
-        response
-    }
-}
+type Named = Result<Path<String>, PathRejection>;
 
 /// The calls on rooms, to be merged with the rest of the admin listener.
 pub fn router(operators: Arc<Operators>) -> Router {
@@ -111,96 +56,47 @@ pub fn router(operators: Arc<Operators>) -> Router {
 }
 
 async fn list(State(operators): Shared, RawQuery(query): RawQuery, request: Request) -> Response {
-    let asked = Asked::new(OperatorCall::List, "", &request);
+    let asked = Asked::new(OperatorCall::List, String::new(), &request);
     let listed = operators.clone().list(&asked, query.unwrap_or_default()).await;
     operators.tell(&asked, listed)
 }
 
-async fn show(State(operators): Shared, Path(name): Path<String>, request: Request) -> Response {
-    let asked = Asked::new(OperatorCall::Show, &name, &request);
+async fn show(State(operators): Shared, name: Named, request: Request) -> Response {
+    let asked = Asked::new(OperatorCall::Show, text(name), &request);
     let shown = operators.show(&asked).await;
     operators.tell(&asked, shown)
 }
 
-async fn pause(operators: Shared, name: Path<String>, request: Request) -> Response {
+/// The room's name as the path has it. What is not even text is no name, and is told so like any other: after the token
+/// was seen, and counted.
+fn text(name: Named) -> String {
+    name.map_or_else(|_| String::new(), |Path(name)| name)
+}
+
+async fn pause(operators: Shared, name: Named, request: Request) -> Response {
     act(operators, OperatorCall::Pause, name, request).await
 }
 
-async fn resume(operators: Shared, name: Path<String>, request: Request) -> Response {
+async fn resume(operators: Shared, name: Named, request: Request) -> Response {
     act(operators, OperatorCall::Resume, name, request).await
 }
 
-async fn limits(operators: Shared, name: Path<String>, request: Request) -> Response {
+async fn limits(operators: Shared, name: Named, request: Request) -> Response {
     act(operators, OperatorCall::Limits, name, request).await
 }
 
-async fn clear(operators: Shared, name: Path<String>, request: Request) -> Response {
+async fn clear(operators: Shared, name: Named, request: Request) -> Response {
     act(operators, OperatorCall::Clear, name, request).await
 }
 
-async fn reset(operators: Shared, name: Path<String>, request: Request) -> Response {
+async fn reset(operators: Shared, name: Named, request: Request) -> Response {
     act(operators, OperatorCall::Reset, name, request).await
 }
 
-async fn act(
-    State(operators): Shared,
-    call: OperatorCall,
-    Path(name): Path<String>,
-    request: Request,
-) -> Response {
-    let asked = Asked::new(call, &name, &request);
+async fn act(State(operators): Shared, call: OperatorCall, name: Named, request: Request) -> Response {
+    let asked = Asked::new(call, text(name), &request);
     let done = operators.act(&asked, request.into_body()).await;
-    if let Err(refusal) = &done
-        && refusal.counted != OperatorResult::Unauthorized
-    {
-        asked.audit(refusal.counted, "", &refusal.detail);
-    }
     operators.tell(&asked, done)
-}
-
-/// A call, and who makes it.
-struct Asked {
-    call: OperatorCall,
-    /// As the path has it.
-    name: String,
-    token: Option<Vec<u8>>,
-    peer: Remote,
-    request_id: Option<String>,
-}
-
-impl Asked {
-    fn new(call: OperatorCall, name: &str, request: &Request) -> Self {
-        let headers = request.headers();
-        let id = headers.get("x-request-id").and_then(|id| id.to_str().ok());
-        Self {
-            call,
-            name: name.to_owned(),
-            token: bearer(headers),
-            peer: request.extensions().get().copied().unwrap_or_default(),
-            request_id: id.filter(|id| id.len() <= MAX_REQUEST_ID).map(str::to_owned),
-        }
-    }
-
-    fn room(&self) -> Answer<RoomName> {
-        let rule = || Refusal::wrong(format!("a room name is {}", RoomName::RULE));
-        RoomName::parse(&self.name).ok_or_else(rule)
-    }
-
-    /// Says who has done what to which room, and how that went.
-    fn audit(&self, result: OperatorResult, before: &str, after: &str) {
-        tracing::info!(
-            target: "anteroom::audit",
-            op = self.call.as_str(),
-            // Whatever stands in a path: shown only as far as a name may go.
-            room = RoomName::parse(&self.name).as_ref().map_or("(no room name)", RoomName::as_str),
-            result = result.as_str(),
-            before,
-            after,
-            peer = %self.peer,
-            request = self.request_id,
-            "an operator's call"
-        );
-    }
 }
 
 impl Operators {
@@ -275,87 +171,27 @@ impl Operators {
 
     async fn act(&self, asked: &Asked, body: Body) -> Answer<Overview> {
         self.admit(asked)?;
+        let mut record = Record::of(asked, self.rooms.metrics());
+        let done = self.control(asked, body, &mut record).await;
+        record.write(&done);
+        done
+    }
+
+    async fn control(&self, asked: &Asked, body: Body, record: &mut Record<'_>) -> Answer<Overview> {
         let name = asked.room()?;
         let _slot = self.slot()?;
-        let control = control(asked.call, &name, &whole(body).await?)?;
+        let control = control(asked.call, &name, &whole(body).await?, &mut record.asked)?;
         let room = self.rooms.room_named(&name).await?;
-        let before = brief(&*self.rooms.refresh(&room).await?);
+        record.before = Some(brief(&*self.rooms.refresh(&room).await?));
         let after = self.rooms.control(&room, control).await.map_err(|error| match error {
             StoreError::Unavailable(why) => Refusal::unavailable(format!(
                 "the store does not answer ({why}): this may have been done or not; look at the room"
             )),
             error => error.into(),
         })?;
-        let seen = |snapshot: &Arc<Snapshot>| brief(snapshot);
-        let after = after.as_ref().map_or_else(|| "not seen yet".to_owned(), seen);
-        asked.audit(OperatorResult::Done, &before, &after);
+        record.after = Some(after.map_or_else(|| "not seen yet".to_owned(), |snapshot| brief(&snapshot)));
         self.overview(&room)
     }
-}
-
-/// What is asked for, from the body.
-fn control(call: OperatorCall, name: &RoomName, body: &[u8]) -> Answer<Control> {
-    match call {
-        OperatorCall::Limits => {
-            let Stated { capacity, rate, burst } =
-                read(body, r#"{"capacity": 500, "rate": "50/s", "burst": 50}"#)?;
-            Limits::stated(capacity, rate, burst).map(Control::Limits).map_err(Refusal::wrong)
-        }
-        OperatorCall::Reset => {
-            let example = format!(r#"{{"confirm": "{name}"}}"#);
-            let Confirmed { confirm } = read(body, &example)?;
-            if confirm != name.as_str() {
-                let why = "everybody in line would lose their place, and everybody inside their pass";
-                return Err(Refusal::wrong(format!("{why}: to do so, send {example}")));
-            }
-            Ok(Control::Reset)
-        }
-        _ if !body.trim_ascii().is_empty() => Err(Refusal::wrong("this call takes no body")),
-        OperatorCall::Pause => Ok(Control::Pause),
-        OperatorCall::Resume => Ok(Control::Resume),
-        OperatorCall::Clear => Ok(Control::Limits(Limits::default())),
-        OperatorCall::List | OperatorCall::Show => Err(Refusal::wrong("this call only looks")),
-    }
-}
-
-/// An operator's limits, as they are sent.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Stated {
-    capacity: Option<u32>,
-    rate: Option<Rate>,
-    burst: Option<u32>,
-}
-
-/// That a reset is meant.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Confirmed {
-    confirm: String,
-}
-
-fn read<'b, T: Deserialize<'b>>(body: &'b [u8], example: &str) -> Answer<T> {
-    let wrong =
-        |error| Refusal::wrong(format!("the body cannot be understood: {error}; send JSON like {example}"));
-    serde_json::from_slice(body).map_err(wrong)
-}
-
-async fn whole(body: Body) -> Answer<axum::body::Bytes> {
-    let read = tokio::time::timeout(BODY_TIME, to_bytes(body, MAX_BODY)).await;
-    let incomplete = |_| Refusal {
-        status: StatusCode::REQUEST_TIMEOUT,
-        ..Refusal::wrong(format!("the body did not come whole within {} s", BODY_TIME.as_secs()))
-    };
-    let unread = |_| Refusal {
-        status: StatusCode::PAYLOAD_TOO_LARGE,
-        ..Refusal::wrong(format!("the body is larger than {MAX_BODY} bytes, or broke off"))
-    };
-    read.map_err(incomplete)?.map_err(unread)
-}
-
-fn bearer(headers: &HeaderMap) -> Option<Vec<u8>> {
-    let (scheme, token) = headers.get(AUTHORIZATION)?.as_bytes().split_at_checked("bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii().to_vec())
 }
 
 /// Which rooms a list is to show.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::room::policy::{Millis, Policy};
+use crate::room::policy::{KEYS, Millis, Policy};
 use crate::room::rate::Rate;
 use crate::room::snapshot::Snapshot;
 use crate::room::state::Limits;
@@ -225,6 +225,13 @@ fn written(policy: &Policy) -> Map<String, Value> {
         let text = humantime::format_duration(Duration::from_millis(ms)).to_string();
         written.insert(key.to_owned(), Value::String(text));
     }
+    // What is not set stands there as well, whether or not a store writes it.
+    if let Ok(bind) = serde_json::to_value(policy.bind) {
+        written.insert("bind".to_owned(), bind);
+    }
+    for key in KEYS {
+        written.entry(key).or_insert(Value::Null);
+    }
     written.remove("room");
     written
 }
@@ -254,7 +261,6 @@ const MAX_TIME_MS: Millis = 253_402_300_799_999;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::room::policy::KEYS;
 
     #[test]
     fn a_policy_is_told_as_it_is_written() {
@@ -281,6 +287,9 @@ mod tests {
             .collect();
         let pairs = texts.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         assert_eq!(Policy::parse(pairs.chain([("room", "shop")])).unwrap(), policy, "{told:?}");
+        let plain = written(&Policy::parse([("room", "shop"), ("rate", "5/s")]).unwrap());
+        assert!(plain.keys().eq(told.keys()), "the same keys, set or not: {plain:?}");
+        assert_eq!((&plain["capacity"], &plain["allow_origins"]), (&Value::Null, &Value::Null));
         assert_eq!(rfc3339(u64::MAX), "9999-12-31T23:59:59.999Z");
     }
 }

@@ -12,6 +12,7 @@ use crate::admin::{Condition, Readiness};
 use crate::clock::Clock;
 use crate::config::settings::{Settings, StoreChoice};
 use crate::drain::{Shutdown, Tasks};
+use crate::room::name::RoomName;
 use crate::store::Store;
 use crate::store::checkpoint::{Checkpoint, CheckpointError};
 use crate::store::memory::MemoryStore;
@@ -65,6 +66,15 @@ impl Opened {
         }
     }
 
+    /// The rooms that it has kept from before. A shared one is not asked: it has no list of them, and looking through all
+    /// its keys would hold up everybody.
+    pub(super) fn kept(&self) -> Vec<RoomName> {
+        match self {
+            Self::Memory { store, .. } => store.names(),
+            Self::Redis(_) => Vec::new(),
+        }
+    }
+
     /// Where the store keeps files, if it keeps any.
     pub(super) fn state_dir(&self) -> Option<&Path> {
         match self {
@@ -79,7 +89,7 @@ impl Opened {
             Self::Memory { store, state_dir } => {
                 metrics.set_store_up(true);
                 if state_dir.is_some() {
-                    tasks.spawn("checkpoint", checkpoint(store.clone(), tasks.shutdown()));
+                    tasks.spawn("checkpoint", checkpoint(store.clone(), metrics.clone(), tasks.shutdown()));
                 }
             }
             Self::Redis(store) => {
@@ -160,7 +170,11 @@ fn problem(health: &Health) -> Option<String> {
 }
 
 /// Writes the checkpoint until the end begins; the last one is written when all else has ended.
-async fn checkpoint(store: Arc<MemoryStore>, shutdown: Shutdown) -> Result<(), CheckpointError> {
+async fn checkpoint(
+    store: Arc<MemoryStore>,
+    metrics: Arc<Metrics>,
+    shutdown: Shutdown,
+) -> Result<(), CheckpointError> {
     let closing = shutdown.closing();
     tokio::pin!(closing);
     let mut failing = false;
@@ -173,7 +187,9 @@ async fn checkpoint(store: Arc<MemoryStore>, shutdown: Shutdown) -> Result<(), C
         let (store, begun) = (store.clone(), Instant::now());
         let saved = tokio::task::spawn_blocking(move || store.save(false)).await;
         rest = CHECKPOINT_GAP.max(begun.elapsed() * CHECKPOINT_REST);
-        // A full disk must not stop the line: it is said once, and tried again.
+        // A full disk must not stop the line, nor make us unready, as who waits, polls or is inside needs no disk: it is
+        // said once, told by a metric as long as it lasts, and tried again.
+        metrics.set_checkpoint_failing(!matches!(saved, Ok(Ok(_))));
         match saved {
             Ok(Ok(_)) if failing => {
                 failing = false;

@@ -7,22 +7,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Buf;
+use futures_util::FutureExt as _;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{JoinError, JoinSet, coop, yield_now};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use super::accept::{Acceptor, Conn};
+use super::accept::{Accepted, Acceptor, Conn};
 use super::backlog::Backlog;
 use super::progress::Stream;
 use super::work::{Accounted, Arriving};
-use super::{Bound, Limits};
+use super::{BACKLOG, Bound, Limits};
 use crate::drain::{Phase, Shutdown};
 use crate::telemetry::metrics::ListenerMetrics;
 
@@ -77,31 +78,41 @@ where
     let mut connections = JoinSet::new();
     let closed = CancellationToken::new();
     let mut closing = pin!(shutdown.closing());
+    let mut take_up = |accepted: Accepted, connections: &mut JoinSet<Ending>| {
+        let (runtime, share) = shares.next();
+        let (service, streams, shutdown) = (service.clone(), streams.clone(), shutdown.clone());
+        // One for each: it is looked at whenever the connection does anything, behind a lock of its own.
+        let closed = closed.child_token();
+        let serving = async move {
+            let ending = match accepted.here() {
+                Ok(conn) => serve(conn, service, limits, streams, shutdown, closed).await,
+                Err(error) => {
+                    tracing::error!(%error, "an accepted connection cannot be served; is the limit on open files too low?");
+                    Ending::Ended
+                }
+            };
+            drop(share);
+            ending
+        };
+        connections.spawn_on(serving, runtime);
+    };
     loop {
         tokio::select! {
             biased;
-            Some(ended) = connections.join_next() => { ending(ended); }
-            accepted = acceptor.accept() => {
-                let (runtime, share) = shares.next();
-                let (service, streams, shutdown) = (service.clone(), streams.clone(), shutdown.clone());
-                // One for each: it is looked at whenever the connection does anything, behind a lock of its own.
-                let closed = closed.child_token();
-                let serving = async move {
-                    let ending = match accepted.here() {
-                        Ok(conn) => serve(conn, service, limits, streams, shutdown, closed).await,
-                        Err(error) => {
-                            tracing::error!(%error, "an accepted connection cannot be served; is the limit on open files too low?");
-                            Ending::Ended
-                        }
-                    };
-                    drop(share);
-                    ending
-                };
-                connections.spawn_on(serving, runtime);
-            }
-            // Last: who has connected by now is served.
+            // First: however many come, the end is heard of.
             () = &mut closing => break,
+            Some(ended) = connections.join_next() => { ending(ended); }
+            accepted = acceptor.accept() => take_up(accepted, &mut connections),
         }
+    }
+    // Who has connected by now is served; who comes meanwhile, on and on, does not keep us.
+    for _ in 0..BACKLOG {
+        if !coop::has_budget_remaining() {
+            // Without it nobody would seem to be there.
+            yield_now().await;
+        }
+        let Some(accepted) = acceptor.accept().now_or_never() else { break };
+        take_up(accepted, &mut connections);
     }
     drop(acceptor);
     // Only now: a proxy that is told to go elsewhere connects anew at once. If that is refused it asks another replica;

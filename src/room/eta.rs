@@ -17,8 +17,8 @@ const MAX_SECONDS: f64 = 604_800.0;
 
 /// Calls per fixed bucket of 10 s, over the last 15 minutes.
 ///
-/// Only time in which somebody waited counts, and only the calls made in it: a quiet hour in which one visitor a
-/// minute walked straight in says nothing about how fast a line would move.
+/// Only time in which somebody waited and could be called counts, and only the calls made in it: a quiet hour in which
+/// one visitor a minute walked straight in says nothing about how fast a line would move, and neither does a pause.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct History {
     /// Number of the newest bucket since the epoch.

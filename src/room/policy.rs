@@ -47,7 +47,7 @@ pub enum OnOutage {
 pub enum Mode {
     /// Limits are applied (default).
     Enforce,
-    /// Every request passes untouched.
+    /// Every request passes untouched, and all who wait are called: the line ends.
     Off,
 }
 

@@ -60,6 +60,12 @@ impl Ranked {
         Some(self.base + slot * 64 + u64::from(word.trailing_zeros()))
     }
 
+    /// The largest number in the set.
+    pub fn last(&self) -> Option<u64> {
+        let slot = self.words.iter().rposition(|word| *word != 0)?;
+        Some(self.base + slot as u64 * 64 + 63 - u64::from(self.words[slot].leading_zeros()))
+    }
+
     /// The frozen bitmap: its base and words.
     pub fn parts(&self) -> (u64, &[u64]) {
         (self.base, &self.words)
@@ -94,6 +100,7 @@ mod tests {
             prop_assert_eq!(ranked.contains(probe), bits.contains(probe));
             prop_assert_eq!(ranked.count(), bits.count());
             prop_assert_eq!(ranked.first(), (0..5_000).find(|number| bits.contains(*number)));
+            prop_assert_eq!(ranked.last(), bits.last());
         }
     }
 }

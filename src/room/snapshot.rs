@@ -69,10 +69,14 @@ pub struct Snapshot {
     pub stated: Arc<Policy>,
     /// An operator's limits, above those.
     pub limits: Limits,
+    /// When they were set or cleared last; 0: never.
+    pub limits_at: Millis,
     /// Other limits, which those of this very call took the place of.
     pub ousted: Option<Arc<Policy>>,
     /// An operator has paused the room: nobody is called.
     pub paused: bool,
+    /// When it was paused or resumed last; 0: never.
+    pub paused_at: Millis,
     /// When part of the room's past was last found lost; a room made from nothing may have lost all of it.
     pub last_loss: Millis,
     /// Part of the room's past may have been lost, at this time, and its visitors' patience has not run out yet.
@@ -139,6 +143,19 @@ impl Snapshot {
     pub fn may_have_lost(&self, place: Place, issued_at: Millis) -> bool {
         let line = self.lines.iter().find(|line| line.generation == place.generation);
         self.lost_at.is_some_and(|lost_at| issued_at <= lost_at) && line.is_none_or(|line| line.in_doubt)
+    }
+
+    /// Whether an operator's doing is known here that `other` has lost or not heard of.
+    pub fn has_newer_controls_than(&self, other: &Self) -> bool {
+        self.paused_at > other.paused_at || self.limits_at > other.limits_at
+    }
+
+    /// Whether the store may lose an operator's doing with nobody else to bring it back: one that stands, or was done or
+    /// taken back less than `lately` before this snapshot.
+    pub fn is_controlled(&self, lately: Millis) -> bool {
+        let last = self.paused_at.max(self.limits_at);
+        let is_recent = last > 0 && self.at.saturating_sub(last) < lately;
+        self.paused || self.limits != Limits::default() || is_recent
     }
 
     /// Whether this snapshot was taken before `place` was given.

@@ -105,9 +105,15 @@ pub struct State {
     /// As the replicas state it.
     policy: Arc<Policy>,
     limits: Limits,
+    /// When an operator set or cleared them last; 0: never.
+    #[serde(default)]
+    limits_at: Millis,
     /// The policy with the limits above it.
     in_force: Arc<Policy>,
     paused: bool,
+    /// When an operator paused or resumed the room last; 0: never.
+    #[serde(default)]
+    paused_at: Millis,
     credits: Credits,
     sessions: Expiring,
     /// Passes given back before their time, until they would have ended.
@@ -145,8 +151,10 @@ impl State {
             lines: vec![Line::new(now.max(1))],
             floor: 0,
             limits: Limits::default(),
+            limits_at: 0,
             in_force: policy.clone(),
             paused: false,
+            paused_at: 0,
             credits: Credits::full(&policy, now),
             sessions: Expiring::default(),
             revoked: Expiring::default(),
@@ -249,10 +257,11 @@ impl State {
     }
 
     /// What a tick may change that is worth keeping: next, head and floor, how many wait, are called and are inside,
-    /// and the limits.
-    pub fn shape(&self) -> (Hints, [u64; 3], Arc<Policy>) {
+    /// when operators paused and limited the room, and the limits.
+    pub fn shape(&self) -> (Hints, [u64; 5], Arc<Policy>) {
         let waiting = self.lines.iter().map(|line| line.waiting().count()).sum();
-        (self.hints(), [waiting, self.outstanding(), self.sessions.count()], self.in_force.clone())
+        let counts = [waiting, self.outstanding(), self.sessions.count(), self.paused_at, self.limits_at];
+        (self.hints(), counts, self.in_force.clone())
     }
 
     /// The limits in force.
@@ -303,8 +312,10 @@ impl State {
             policy: self.in_force.clone(),
             stated: self.policy.clone(),
             limits: self.limits.clone(),
+            limits_at: self.limits_at,
             ousted: None,
             paused: self.paused,
+            paused_at: self.paused_at,
             last_loss: self.lost_at,
             lost_at: (self.clock < self.doubt_until).then_some(self.lost_at),
             revoked: view,

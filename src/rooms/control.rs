@@ -45,9 +45,12 @@ impl Rooms {
     /// Does what an operator asks, whatever other processes know of the room, and renews the snapshot: what it shows then,
     /// or `None` where it was done but could not be looked at.
     ///
-    /// The store is asked even where its last calls for the room have failed. Without an answer the control may have
-    /// taken effect or not.
+    /// The room is renewed before as well: a store that has lost an operator's earlier doing gets that back first, so that
+    /// this one counts as the later of the two. The store is asked even where its last calls for the room have failed.
+    /// Without an answer the control may have taken effect or not.
     pub async fn control(&self, room: &Room, control: Control) -> Result<Option<Arc<Snapshot>>, StoreError> {
+        // A failure is counted and logged where the store is called, and this one is tried all the same.
+        drop(self.refresh(room).await);
         let call = room.call();
         let asked = self.store.control(&room.name, &call, control);
         self.tried(room, StoreOp::Control, asked).await?;

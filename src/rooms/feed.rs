@@ -14,6 +14,12 @@ use crate::room::state::{Beats, Call};
 use crate::store::StoreError;
 use crate::telemetry::metrics::label::StoreOp;
 
+/// How often a quiet room is looked at that an operator controls, in milliseconds: well within the time for which a room
+/// calls nobody after a loss ([`crate::room::state::HOLD_MS`]).
+const WATCHED_MS: Millis = 1_000;
+/// For how long after an operator's last doing, so that every process has heard of it.
+const LATELY_MS: Millis = 60_000;
+
 /// Where a room's feed stands.
 #[derive(Default)]
 pub(super) struct Pace {
@@ -40,7 +46,8 @@ impl Pace {
 }
 
 impl Rooms {
-    /// Ticks the rooms until `stop` resolves. A quiet room is left alone until something happens in it.
+    /// Ticks the rooms until `stop` resolves. A quiet room is left alone until something happens in it; one that an
+    /// operator controls is looked at each second all the same.
     pub async fn feed(self: Arc<Self>, stop: impl Future<Output = ()>) {
         let mut ticks = tokio::time::interval(self.options.tick);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -57,7 +64,7 @@ impl Rooms {
                     for room in self.all() {
                         room.users.sweep(now);
                         room.restated.update(Ordering::Relaxed, Ordering::Relaxed, |ticks| ticks.saturating_sub(1));
-                        if room.is_live() && !room.feed.ticking.swap(true, Ordering::AcqRel) {
+                        if (room.is_live() || room.is_watched(now)) && !room.feed.ticking.swap(true, Ordering::AcqRel) {
                             under_way.push(self.tick(room));
                         }
                     }
@@ -102,6 +109,7 @@ impl Rooms {
         pace.renewed_at.store(self.now(), Ordering::Relaxed);
         self.note_divergence(room, room.snapshot().as_deref(), &snapshot);
         room.marks.lock().note(&snapshot);
+        room.forecasts.lock().look(&snapshot).into_iter().for_each(|ratio| room.metrics.eta_proved(ratio));
         room.publish(&snapshot);
         Ok(snapshot)
     }
@@ -122,12 +130,19 @@ impl Rooms {
         }
         let snapshot = observed?;
         heard.beats.clear();
-        // A store that has lost part of the line gets it back from whoever still knows it.
+        // A store that has lost part of the line, or what an operator did, gets it back from whoever still knows it.
         match room.snapshot().filter(|known| knows_better(known, &snapshot)) {
             Some(known) => {
                 let nobody = Beats::new();
                 let observe = self.store.observe(&room.name, &call, &nobody, Some(&known));
-                self.tried(room, StoreOp::Observe, observe).await
+                let healed = self.tried(room, StoreOp::Observe, observe).await?;
+                if known.has_newer_controls_than(&snapshot) {
+                    tracing::warn!(
+                        room = %room.name, paused = healed.paused, limits = ?healed.limits,
+                        "the store had lost what an operator did here: it has been brought back"
+                    );
+                }
+                Ok(healed)
             }
             None => Ok(snapshot),
         }
@@ -144,9 +159,16 @@ impl Room {
         self.activity.load(Ordering::Relaxed) != self.feed.quiet_at.load(Ordering::Relaxed)
     }
 
+    /// Whether a quiet room is to be looked at: what an operator has done is lost with the store's memory, and must be
+    /// brought back before the first who come are called; and who knows of a pause must hear that it was taken back.
+    fn is_watched(&self, now: Millis) -> bool {
+        self.feed.age(now) >= WATCHED_MS
+            && self.snapshot.load().as_ref().is_some_and(|known| known.is_controlled(LATELY_MS))
+    }
+
     fn publish(&self, snapshot: &Arc<Snapshot>) {
         self.metrics.observed(snapshot.waiting, snapshot.called, snapshot.sessions);
-        self.metrics.set_capacity(snapshot.policy.capacity);
+        self.metrics.set_limits(&snapshot.policy, snapshot.paused);
         let before = self.snapshot.swap(Some(snapshot.clone()));
         // After the snapshot: between the two, a fresh place must not be unknown to both.
         self.fresh.lock().settle(snapshot);
@@ -182,8 +204,10 @@ impl Drop for Heard<'_> {
 
 fn knows_better(known: &Snapshot, told: &Snapshot) -> bool {
     let sure = |line: &&LineView| !line.in_doubt;
-    told.lines
+    let knows_line = told
+        .lines
         .iter()
         .filter(|line| line.in_doubt)
-        .any(|line| known.lines.iter().filter(sure).any(|other| other.generation == line.generation))
+        .any(|line| known.lines.iter().filter(sure).any(|other| other.generation == line.generation));
+    knows_line || known.has_newer_controls_than(told)
 }

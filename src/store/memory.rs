@@ -51,6 +51,17 @@ struct Inner {
     ceiling: u64,
 }
 
+/// What a file is written for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// It is the room's turn: something has changed.
+    InTurn,
+    /// Somebody is told that it is kept: it is on disk before.
+    AtOnce,
+    /// It is the last time of this process.
+    Finally,
+}
+
 impl Cell {
     fn new(state: State, ceiling: u64) -> Arc<Self> {
         Arc::new(Self {
@@ -60,8 +71,14 @@ impl Cell {
         })
     }
 
-    /// Writes the room's file; see [`MemoryStore::save`].
-    fn save(&self, name: &RoomName, checkpoint: &Checkpoint, finally: bool) -> Result<(), CheckpointError> {
+    /// Writes the room's file; see [`MemoryStore::save`]. Where that fails, it is tried again with the next save.
+    fn save(&self, name: &RoomName, checkpoint: &Checkpoint, when: When) -> Result<(), CheckpointError> {
+        self.dirty.store(false, Ordering::Release);
+        self.write(name, checkpoint, when).inspect_err(|_| self.dirty.store(true, Ordering::Release))
+    }
+
+    fn write(&self, name: &RoomName, checkpoint: &Checkpoint, when: When) -> Result<(), CheckpointError> {
+        let finally = when == When::Finally;
         let _writing = self.writing.lock();
         // Copied under the room's lock, written outside it.
         let (image, reserves) = {
@@ -78,7 +95,7 @@ impl Cell {
             let ceiling = if finally { next } else { ceiling.max(next + 1) };
             (inner.image(ceiling), reserves)
         };
-        checkpoint.write(name, &image, finally || reserves)?;
+        checkpoint.write(name, &image, when != When::InTurn || reserves)?;
         if reserves {
             let mut inner = self.inner.lock();
             inner.ceiling = inner.ceiling.max(image.ceiling);
@@ -155,6 +172,11 @@ impl MemoryStore {
         Ok(Self { clock, max_rooms, rooms: RwLock::new(rooms), checkpoint: Some(checkpoint) })
     }
 
+    /// The rooms it has.
+    pub fn names(&self) -> Vec<RoomName> {
+        self.rooms.read().keys().cloned().collect()
+    }
+
     /// Writes every room that has changed; the first failure is returned after all were tried.
     ///
     /// `finally`: the last one of this process; nothing is reserved beyond the numbers given, and whoever should
@@ -166,17 +188,16 @@ impl MemoryStore {
             self.rooms.read().iter().map(|(name, cell)| (name.clone(), cell.clone())).collect();
         let (mut saved, mut failed) = (0, None);
         let (changed, others): (Vec<_>, Vec<_>) =
-            rooms.into_iter().partition(|(_, cell)| cell.dirty.swap(false, Ordering::AcqRel));
+            rooms.into_iter().partition(|(_, cell)| cell.dirty.load(Ordering::Acquire));
         let others = if finally { others } else { Vec::new() };
         let (must, begun) = (changed.len(), Instant::now());
         for (index, (name, cell)) in changed.into_iter().chain(others).enumerate() {
             if index >= must && begun.elapsed() > LAST_WORDS {
                 break;
             }
-            match cell.save(&name, checkpoint, finally) {
+            match cell.save(&name, checkpoint, if finally { When::Finally } else { When::InTurn }) {
                 Ok(()) => saved += 1,
                 Err(error) => {
-                    cell.dirty.store(true, Ordering::Release);
                     failed.get_or_insert(error);
                 }
             }
@@ -206,9 +227,11 @@ impl MemoryStore {
         let cell = self.cell(name, call)?;
         let mut inner = match &self.checkpoint {
             None => cell.inner.lock(),
-            Some(checkpoint) => cell
-                .lock_reserving(name, call, newcomers, checkpoint)
-                .map_err(|error| StoreError::Unavailable(error.to_string()))?,
+            Some(checkpoint) => cell.lock_reserving(name, call, newcomers, checkpoint).map_err(|error| {
+                // The next save tries again, and tells how that went.
+                cell.dirty.store(true, Ordering::Release);
+                StoreError::Unavailable(error.to_string())
+            })?,
         };
         let before = inner.state.shape();
         let answer = operation(&mut inner.state, self.clock.now_ms());
@@ -297,6 +320,13 @@ impl Store for MemoryStore {
     }
 
     async fn control(&self, room: &RoomName, call: &Call, control: Control) -> Result<(), StoreError> {
-        self.with(room, call, |state, now| state.control(call, control, now))
+        self.with(room, call, |state, now| state.control(call, control, now))?;
+        // Operators are told that it is done once it is kept: a room paused because its backend burns stays paused.
+        if let Some(checkpoint) = &self.checkpoint {
+            self.cell(room, call)?
+                .save(room, checkpoint, When::AtOnce)
+                .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        }
+        Ok(())
     }
 }

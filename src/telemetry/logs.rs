@@ -51,30 +51,48 @@ pub enum LogsError {
         /// What is wrong with it.
         source: ParseError,
     },
+    /// The filter names the audit lines.
+    #[error(
+        "log filter {filter:?} names {AUDIT}, whose lines are written whatever the filter: leave that directive out"
+    )]
+    Audit {
+        /// The filter as given.
+        filter: String,
+    },
     /// Something else already receives this process's logs.
     #[error("logging cannot be set up twice in one process: {0}; call it once, from main")]
     AlreadySetUp(#[from] TryInitError),
 }
 
-/// What goes before the filter given, which has the last word: what the Redis client warns of, the store says itself,
-/// once and in our words.
-///
-/// What operators do to rooms is logged at every level: who wants less says so (`anteroom::audit=off`).
-const FILTER: &str = "fred=error,anteroom::audit=info";
+/// What goes before the filter given: what the Redis client warns of, the store says itself, once and in our words.
+const BEFORE: &str = "fred=error";
+/// The target of what operators do to rooms, and of who is turned away.
+const AUDIT: &str = "anteroom::audit";
 
-fn parse(filter: &str) -> Result<EnvFilter, LogsError> {
+/// The filter that these directives make. Audit lines are written whatever they say, so none of them may name these:
+/// it would have no effect.
+pub fn filter(directives: &str) -> Result<EnvFilter, LogsError> {
+    if directives.split(',').any(|directive| directive.trim_start().starts_with(AUDIT)) {
+        return Err(LogsError::Audit { filter: directives.to_owned() });
+    }
     EnvFilter::builder()
-        .parse(format!("{FILTER},{filter}"))
-        .map_err(|source| LogsError::Filter { filter: filter.to_owned(), source })
+        // The last word, and the most exact one, as none above it names the same target.
+        .parse(format!("{BEFORE},{directives},{AUDIT}=info"))
+        .map_err(|source| LogsError::Filter { filter: directives.to_owned(), source })
+}
+
+/// Whether output may be coloured: on a terminal, unless `NO_COLOR` is set and not empty (no-color.org).
+pub fn is_colour_welcome(terminal: bool) -> bool {
+    terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Sets up logging to standard error for the whole process.
 ///
 /// `filter` is a level or a list of `target=level`, separated by commas (`info,anteroom=debug`).
 pub fn set_up(format: LogFormat, filter: &str) -> Result<(), LogsError> {
-    let parsed = parse(filter)?;
+    let parsed = self::filter(filter)?;
     let terminal = std::io::stderr().is_terminal();
-    let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colour = is_colour_welcome(terminal);
     let lines = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(parsed);
     match format {
         LogFormat::Auto if terminal => lines.with_ansi(colour).finish().try_init()?,
@@ -161,30 +179,34 @@ mod tests {
 
     #[test]
     fn what_the_redis_client_warns_of_is_logged_only_where_that_is_asked_for() {
-        for (filter, expected) in [("info", false), ("debug", false), ("info,fred=warn", true)] {
-            let lines =
-                tracing_subscriber::fmt().with_writer(std::io::sink).with_env_filter(parse(filter).unwrap());
+        for (directives, expected) in [("info", false), ("debug", false), ("info,fred=warn", true)] {
+            let lines = tracing_subscriber::fmt()
+                .with_writer(std::io::sink)
+                .with_env_filter(filter(directives).unwrap());
             tracing::subscriber::with_default(lines.finish(), || {
                 assert_eq!(
                     tracing::enabled!(target: "fred::router", tracing::Level::WARN),
                     expected,
-                    "{filter}"
+                    "{directives}"
                 );
-                assert!(tracing::enabled!(target: "fred::router", tracing::Level::ERROR), "{filter}");
+                assert!(tracing::enabled!(target: "fred::router", tracing::Level::ERROR), "{directives}");
             });
         }
     }
 
     #[test]
-    fn what_operators_do_is_logged_at_every_level() {
-        for (filter, expected) in [("error", true), ("anteroom=error", true), ("anteroom::audit=off", false)]
-        {
-            let lines =
-                tracing_subscriber::fmt().with_writer(std::io::sink).with_env_filter(parse(filter).unwrap());
+    fn what_operators_do_is_logged_whatever_the_filter() {
+        for directives in ["error", "off", "anteroom=error", "anteroom::a=off,info"] {
+            let lines = tracing_subscriber::fmt()
+                .with_writer(std::io::sink)
+                .with_env_filter(filter(directives).unwrap());
             tracing::subscriber::with_default(lines.finish(), || {
-                let logged = tracing::enabled!(target: "anteroom::audit", tracing::Level::INFO);
-                assert_eq!(logged, expected, "{filter}");
+                assert!(tracing::enabled!(target: "anteroom::audit", tracing::Level::INFO), "{directives}");
             });
+        }
+        for directives in ["anteroom::audit=off", "error, anteroom::audit=warn", "anteroom::audit"] {
+            let refused = filter(directives).unwrap_err().to_string();
+            assert!(refused.contains("whatever the filter") && refused.contains(directives), "{refused}");
         }
     }
 

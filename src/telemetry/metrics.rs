@@ -4,6 +4,7 @@ pub mod guard;
 mod handles;
 pub mod identity;
 pub mod label;
+mod listener;
 mod process;
 pub mod room;
 pub mod shards;
@@ -17,7 +18,6 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
@@ -26,9 +26,11 @@ use self::guard::GuardMetrics;
 use self::handles::{By, counter, counters, gauge, gauges, histograms, pair_counters};
 use self::identity::IdentityMetrics;
 use self::label::{
-    Label, ListenerLabel, OperatorCall, OperatorResult, PollAnswer, StoreFault, StoreOp, StreamKind,
-    TokenFault, TokenLabel, VerdictLabel,
+    ListenerLabel, OperatorCall, OperatorResult, PollAnswer, StoreFault, StoreOp, StreamKind, TokenFault,
+    TokenLabel, VerdictLabel,
 };
+use self::listener::ConnectionFamilies;
+pub use self::listener::ListenerMetrics;
 use self::process::Process;
 use self::room::{OTHER_ROOMS, RoomFamilies, RoomMetrics};
 use self::shards::ShardMetrics;
@@ -48,6 +50,7 @@ pub struct Metrics {
     passes_verified: Counter<u64, Spread>,
     store_errors: By<StoreOp, By<StoreFault, Counter>>,
     store_up: Gauge,
+    checkpoint_failing: Gauge,
     streams_open: By<StreamKind, Gauge>,
     streams_refused: Counter,
     config_errors: Counter,
@@ -68,7 +71,7 @@ impl Metrics {
     /// What [`Metrics::encode`] returns, as a `Content-Type`.
     pub const CONTENT_TYPE: &'static str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-    /// All metrics at zero. At most `max_rooms` rooms get series of their own (some 45 each); those
+    /// All metrics at zero. At most `max_rooms` rooms get series of their own (some 60 each); those
     /// beyond share the room `_other`.
     pub fn new(max_rooms: usize) -> Self {
         let mut root = Registry::default();
@@ -94,6 +97,11 @@ impl Metrics {
             store_seconds: histograms(registry, "store_call", "Time a store call takes", "op"),
             store_errors: pair_counters(registry, "store_errors", "Store calls that failed", ["op", "kind"]),
             store_up: gauge(registry, "store_up", "1 while the store answers, as far as is known"),
+            checkpoint_failing: gauge(
+                registry,
+                "checkpoint_failing",
+                "1 while the embedded store cannot write to its state directory",
+            ),
             streams_open: gauges(registry, "streams_open", "Streams open to visitors", "kind"),
             streams_refused: counter(
                 registry,
@@ -180,6 +188,11 @@ impl Metrics {
     /// Whether the store answers, as far as its connections tell.
     pub fn set_store_up(&self, up: bool) {
         self.store_up.set(up.into());
+    }
+
+    /// Whether the embedded store's last attempt to keep its rooms on disk has failed.
+    pub fn set_checkpoint_failing(&self, failing: bool) {
+        self.checkpoint_failing.set(failing.into());
     }
 
     /// A stream was opened; it counts as open until the guard is dropped.
@@ -275,68 +288,6 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.gauge.dec();
-    }
-}
-
-/// What one listener counts.
-#[derive(Clone, Debug)]
-pub struct ListenerMetrics {
-    open: Gauge,
-    refused: Counter,
-    accept_errors: Counter,
-}
-
-impl ListenerMetrics {
-    /// A connection was accepted; it counts as open until the guard is dropped.
-    pub fn connection_opened(&self) -> Open {
-        Open::new(&self.open)
-    }
-
-    /// A connection was closed at once because too many are open.
-    pub fn connection_refused(&self) {
-        self.refused.inc();
-    }
-
-    /// A connection could not be accepted.
-    pub fn accept_failed(&self) {
-        self.accept_errors.inc();
-    }
-}
-
-struct ConnectionFamilies {
-    open: By<ListenerLabel, Gauge>,
-    refused: By<ListenerLabel, Counter>,
-    accept_errors: By<ListenerLabel, Counter>,
-}
-
-impl ConnectionFamilies {
-    fn register(registry: &mut Registry) -> Self {
-        let refused: Family<_, Counter> = Family::default();
-        let accept_errors: Family<_, Counter> = Family::default();
-        registry.register(
-            "connections_refused",
-            "Connections closed at once because too many are open",
-            refused.clone(),
-        );
-        registry.register(
-            "accept_errors",
-            "Failed attempts to accept a connection; no more file descriptors, mostly",
-            accept_errors.clone(),
-        );
-        let labels = |listener: ListenerLabel| [("listener", listener.as_str())];
-        Self {
-            open: gauges(registry, "connections_open", "Connections open", "listener"),
-            refused: By::new(|listener| refused.get_or_create_owned(&labels(listener))),
-            accept_errors: By::new(|listener| accept_errors.get_or_create_owned(&labels(listener))),
-        }
-    }
-
-    fn of(&self, listener: ListenerLabel) -> ListenerMetrics {
-        ListenerMetrics {
-            open: self.open.of(listener).clone(),
-            refused: self.refused.of(listener).clone(),
-            accept_errors: self.accept_errors.of(listener).clone(),
-        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anteroom::clock::Clock;
 use anteroom::room::standing::Place;
-use anteroom::room::state::{Beats, Call, Control, Hints, Newcomer, Outcome};
+use anteroom::room::state::{Beats, Call, Control, Hints, Limits, Newcomer, Outcome};
 use anteroom::store::checkpoint::{Checkpoint, CheckpointError, Image, read};
 use anteroom::store::memory::MemoryStore;
 use anteroom::store::{Store, StoreError};
@@ -248,13 +248,42 @@ async fn a_clock_set_back_stops_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_operators_asked_for_survives_too() {
+async fn what_operators_are_told_is_done_is_on_disk_by_then() {
+    let dir = TempDir::new().unwrap();
+    let call = under("capacity=1");
+    let store = open(dir.path(), Clock::system());
+    let first = first_of(&store, &call).await;
+    let limits = Limits { capacity: Some(9), ..Limits::default() };
+    for control in [Control::Pause, Control::Limits(limits), Control::Reset, Control::Resume] {
+        store.control(&name("shop"), &call, control.clone()).await.unwrap();
+        let copy = crashed(dir.path());
+        let woken = open(copy.path(), Clock::system());
+        let snapshot = woken.observe(&name("shop"), &call, &Beats::new(), None).await.unwrap();
+        let is_kept = match &control {
+            Control::Pause => snapshot.paused,
+            Control::Limits(limits) => snapshot.limits == *limits,
+            Control::Reset => snapshot.floor > first.generation,
+            Control::Resume => !snapshot.paused,
+        };
+        assert!(is_kept, "{control:?}: {snapshot:?}");
+    }
+    assert_eq!(store.save(false).unwrap(), 0, "it is not written twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_operators_ask_for_is_refused_where_it_cannot_be_kept_and_written_once_it_can() {
     let dir = TempDir::new().unwrap();
     let call = under("capacity=1");
     let store = open(dir.path(), Clock::system());
     arrive(&store, &call, 1).await.unwrap();
-    store.control(&name("shop"), &call, Control::Pause).await.unwrap();
-    store.save(false).unwrap();
+    let draft = dir.path().join("rooms/shop.draft");
+    // Every write to it fails for want of space.
+    symlink("/dev/full", &draft).unwrap();
+    let refused = store.control(&name("shop"), &call, Control::Pause).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Unavailable(_)), "{refused}");
+    assert!(refused.to_string().contains("shop.draft"), "{refused}");
+    fs::remove_file(&draft).unwrap();
+    assert_eq!(store.save(false).unwrap(), 1);
     let copy = crashed(dir.path());
     let woken = open(copy.path(), Clock::system());
     assert!(woken.observe(&name("shop"), &call, &Beats::new(), None).await.unwrap().paused);

@@ -4,11 +4,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A failed unwrap is a failed test, in its subroutines too.
 
 mod api;
+mod audit;
 mod away;
 mod checkpoint;
 mod contract;
 mod cors;
 mod crowd;
+mod estimates;
 mod forward;
 mod gate;
 mod grpc;

@@ -1,11 +1,12 @@
 //! The operators' calls on rooms: who may make them, what they do, and what is told.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anteroom::admin::AdminToken;
 use anteroom::admin::operators::{Operators, router};
-use anteroom::room::policy::Source;
+use anteroom::room::policy::{KEYS, Source};
 use anteroom::rooms::visit::Shown;
 use axum::Router;
 use axum::body::Body;
@@ -21,12 +22,12 @@ use crate::world::{TICK, World, pass_of, ticket_of};
 const TOKEN: &str = "a-token-for-the-tests";
 
 /// The calls over a world.
-struct Listener {
+pub(crate) struct Listener {
     router: Router,
 }
 
 impl Listener {
-    fn over(world: &World) -> Self {
+    pub(crate) fn over(world: &World) -> Self {
         let token = AdminToken::parse(TOKEN).unwrap();
         Self { router: router(Arc::new(Operators::new(world.rooms.clone(), Some(token)))) }
     }
@@ -45,21 +46,23 @@ impl Listener {
         (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
     }
 
-    async fn ask(&self, call: &str, body: impl Into<Body>) -> (u16, Value) {
+    pub(crate) async fn ask(&self, call: &str, body: impl Into<Body>) -> (u16, Value) {
         self.send(call, Some(&format!("Bearer {TOKEN}")), body).await
     }
 
     /// The answer to a call that goes well.
-    async fn done(&self, call: &str, body: impl Into<Body>) -> Value {
+    pub(crate) async fn done(&self, call: &str, body: impl Into<Body>) -> Value {
         let (status, told) = self.ask(call, body).await;
         assert_eq!(status, 200, "{call}: {told}");
         told
     }
 }
 
-const CALLS: [&str; 7] = [
+const CALLS: [&str; 9] = [
     "GET /rooms",
     "GET /rooms/shop",
+    "GET /rooms/%ff",
+    "POST /rooms/%ff/reset",
     "POST /rooms/shop/pause",
     "POST /rooms/shop/resume",
     "POST /rooms/shop/limits",
@@ -95,7 +98,7 @@ async fn nobody_is_answered_without_the_token() {
         world.rooms.known(&crate::policies::name("shop")).unwrap().snapshot().is_none(),
         "nothing was done"
     );
-    assert!(world.metric(r#"anteroom_operator_calls_total{op="reset",result="unauthorized"}"#) >= 7.0);
+    assert!(world.metric(r#"anteroom_operator_calls_total{op="reset",result="unauthorized"}"#) >= 14.0);
     assert_eq!(listener.send("GET /rooms", Some(&format!("bearer  {TOKEN} ")), "").await.0, 200);
 }
 
@@ -130,6 +133,12 @@ async fn an_operators_limits_stand_above_those_stated_until_they_are_cleared() {
     assert_eq!(of(&told, "operator"), of(&told, "in_force"));
     assert_eq!(told["policy"]["source"], "context_extensions");
     assert_eq!(told["rates"]["limit_per_second"], 10.0);
+    for limits in [&told["policy"]["in_force"], &told["policy"]["stated"]] {
+        let keys: BTreeSet<_> = limits.as_object().unwrap().keys().map(String::as_str).collect();
+        let all: BTreeSet<_> = KEYS.into_iter().filter(|key| *key != "room").collect();
+        assert_eq!(keys, all, "also those that are not set");
+        assert_eq!(limits["allow_origins"], Value::Null);
+    }
     // New limits from Envoy come in below it; what the operator does not name is theirs.
     world.room("capacity=2 rate=2/s");
     let told = listener.done("POST /rooms/shop/limits", r#"{"capacity": 0}"#).await;
@@ -146,9 +155,14 @@ async fn a_reset_has_to_be_meant_and_voids_all_there_was() {
     let inside = world.rooms.join(&room, &Shown::default()).await.unwrap();
     world.rooms.join(&room, &Shown::default()).await.unwrap();
     let listener = Listener::over(&world);
-    for wrong in
-        ["", "{}", r#"{"confirm": true}"#, r#"{"confirm": "shops"}"#, r#"{"confirm": "shop", "x": 1}"#]
-    {
+    for wrong in [
+        "",
+        "{}",
+        r#"["shop"]"#,
+        r#"{"confirm": true}"#,
+        r#"{"confirm": "shops"}"#,
+        r#"{"confirm": "shop", "x": 1}"#,
+    ] {
         let (status, told) = listener.ask("POST /rooms/shop/reset", wrong).await;
         assert!(
             status == 400 && told["detail"].as_str().unwrap().contains(r#"{"confirm": "shop"}"#),
@@ -178,6 +192,7 @@ async fn what_is_not_understood_is_refused_and_says_what_would_be_right() {
         ("POST /rooms/shop/limits", "", 400, "capacity"),
         ("POST /rooms/shop/limits", "{}", 400, "at least one"),
         ("POST /rooms/shop/limits", "[5]", 400, "send JSON like"),
+        ("POST /rooms/shop/limits", "[5, null, null]", 400, "send JSON like"),
         ("POST /rooms/shop/limits", r#"{"capacty": 5}"#, 400, "capacty"),
         ("POST /rooms/shop/limits", r#"{"capacity": -1}"#, 400, "send JSON like"),
         ("POST /rooms/shop/limits", r#"{"capacity": 1000000001}"#, 400, "1000000000"),
@@ -185,6 +200,8 @@ async fn what_is_not_understood_is_refused_and_says_what_would_be_right() {
         ("POST /rooms/shop/limits", r#"{"burst": 0}"#, 400, "from 1"),
         ("POST /rooms/shop/pause", "{}", 400, "no body"),
         ("POST /rooms/a%20b/pause", "", 400, "a room name is"),
+        ("POST /rooms/%ff/pause", "", 400, "a room name is"),
+        ("GET /rooms/%ff", "", 400, "a room name is"),
         ("POST /rooms/nowhere/pause", "", 404, "nowhere"),
         ("GET /rooms/nowhere", "", 404, "first Check"),
         ("GET /rooms?limit=0", "", 400, "from 1 to 1000"),
@@ -193,6 +210,12 @@ async fn what_is_not_understood_is_refused_and_says_what_would_be_right() {
         let (told, answer) = listener.ask(call, body).await;
         assert!(
             told == status && answer["detail"].as_str().unwrap().contains(says),
+            "{call} {body}: {answer}"
+        );
+        // By this the client knows that it is us who refuse.
+        assert_eq!(
+            answer["result"],
+            if status == 404 { "no_room" } else { "wrong" },
             "{call} {body}: {answer}"
         );
     }

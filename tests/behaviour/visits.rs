@@ -255,16 +255,24 @@ async fn the_rooms_known_are_bounded_and_no_visitors_word_opens_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_room_switched_off_lets_everybody_through_and_keeps_its_line() {
+async fn a_room_switched_off_lets_everybody_through_and_calls_all_who_wait() {
     let world = World::new();
-    let room = world.room("capacity=0");
+    let room = world.room("capacity=0 claim_ttl=10s");
     let waiting = world.rooms.join(&room, &Shown::default()).await.unwrap();
-    let verdict = world.check("mode=off", &ticket_of(&waiting)).await;
-    assert_eq!(verdict, Verdict::Bypass(Bypass::Off));
-    match world.check("capacity=0", &ticket_of(&waiting)).await {
+    let off = async || {
+        let verdict = world.check("mode=off", &Shown::default()).await;
+        assert_eq!(verdict, Verdict::Bypass(Bypass::Off));
+    };
+    off().await;
+    // A slip taken back before any tick has done no harm.
+    match world.check("capacity=0 claim_ttl=10s", &ticket_of(&waiting)).await {
         Verdict::Wait(wait) => assert_eq!(wait.standing.number, waiting.place.number),
         other => panic!("{other:?}"),
     }
+    off().await;
+    world.rooms.refresh(&room).await.unwrap();
+    let told = world.rooms.position(&room, &ticket_of(&waiting)).await.unwrap();
+    assert_eq!(told.standing.status, Status::Called, "a page that waits goes on by itself");
 }
 
 #[tokio::test]

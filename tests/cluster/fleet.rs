@@ -112,7 +112,7 @@ impl Fleet {
         command.arg("--keys").arg(self.files.path().join("keys.yaml"));
         command.arg("--rooms").arg(self.files.path().join("rooms.yaml"));
         if self.store == "memory" {
-            command.arg("--state-dir").arg(self.files.path().join("state"));
+            command.arg("--state-dir").arg(self.state_dir());
         }
         // On a busy machine 20 ms may pass before a program gets its turn; what is tested is what is answered.
         command.args(["--store", &self.store, "--store-budget", "500ms", "--check-budget", "2s"]);
@@ -143,6 +143,16 @@ impl Fleet {
     /// The store of replicas that are started from now on.
     pub(crate) fn use_store(&mut self, store: &str) {
         store.clone_into(&mut self.store);
+    }
+
+    /// The rooms file of replicas that are started from now on.
+    pub(crate) fn use_rooms(&self, rooms: &str) {
+        std::fs::write(self.files.path().join("rooms.yaml"), rooms).unwrap();
+    }
+
+    /// The state directory of replicas with an embedded store.
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.files.path().join("state")
     }
 
     /// Puts these keys into the keys file, the first to sign: for replicas that are started from now on.

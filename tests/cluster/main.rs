@@ -22,8 +22,10 @@ mod quiet;
 mod redis;
 mod replicas;
 mod rolling;
+mod state_dir;
 mod storms;
 mod support;
+mod terminal;
 #[allow(dead_code)]
 #[path = "../e2e/harness/tokens.rs"]
 mod tokens;

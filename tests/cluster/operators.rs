@@ -16,13 +16,25 @@ use crate::redis::{SOON, ports, until};
 const ROOMS: &str = "rooms:\n  shop:\n    capacity: 2\n";
 const TOKEN: &str = "a-token-for-two-replicas";
 
-/// Two replicas with a token, and the file it stands in.
-async fn fleet(test: &str, redis: &Server) -> (Fleet, tempfile::NamedTempFile) {
+/// The operators' token in a file.
+pub(crate) fn token_file() -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     writeln!(file, "{TOKEN}").unwrap();
+    file
+}
+
+/// Two replicas with a token, and the file it stands in. They log nothing but errors, and what operators do.
+async fn fleet(test: &str, redis: &Server) -> (Fleet, tempfile::NamedTempFile) {
+    let file = token_file();
     let path = file.path().to_str().unwrap();
-    let mut fleet =
-        Fleet::new(test, &redis.url(), ROOMS).with(&["--drain", "2s", "--admin-token-file", path]);
+    let mut fleet = Fleet::new(test, &redis.url(), ROOMS).with(&[
+        "--drain",
+        "2s",
+        "--log",
+        "error",
+        "--admin-token-file",
+        path,
+    ]);
     for _ in 0..2 {
         fleet.add("serve");
     }
@@ -33,7 +45,7 @@ async fn fleet(test: &str, redis: &Server) -> (Fleet, tempfile::NamedTempFile) {
 }
 
 /// `anteroom rooms`, asking the admin listener at this port.
-fn command(port: u16, token: &tempfile::NamedTempFile, words: &str) -> Command {
+pub(crate) fn command(port: u16, token: &tempfile::NamedTempFile, words: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_anteroom"));
     command.arg("rooms").args(words.split_whitespace());
     command.args(["--admin", &format!("http://127.0.0.1:{port}"), "--token-file"]).arg(token.path());
@@ -48,7 +60,7 @@ async fn ran(mut command: Command) -> (i32, String, String) {
     (done.status.code().expect("it ends by itself"), text(done.stdout), text(done.stderr))
 }
 
-async fn json(replica: &Replica, token: &tempfile::NamedTempFile, words: &str) -> Value {
+pub(crate) async fn json(replica: &Replica, token: &tempfile::NamedTempFile, words: &str) -> Value {
     let (status, out, error) = ran(command(replica.admin, token, &format!("{words} --format json"))).await;
     assert_eq!((status, error.as_str()), (0, ""), "{words}");
     serde_json::from_str(&out).unwrap_or_else(|error| panic!("{words}: {error}: {out}"))
@@ -66,7 +78,10 @@ async fn what_an_operator_does_at_one_replica_holds_at_the_other() {
     };
 
     let listed = json(one, &token, "list").await;
-    assert_eq!((&listed[0]["room"], &listed[0]["policy"]["source"]), (&json!("shop"), &json!("rooms_file")));
+    let room = &listed["rooms"][0];
+    assert_eq!((&room["room"], &room["policy"]["source"]), (&json!("shop"), &json!("rooms_file")));
+    // The same object that the listener answers, page after page put together.
+    assert_eq!((&listed["next"], &listed["known"]), (&Value::Null, &json!(1)), "{listed}");
     json(one, &token, "limits shop --capacity 1 --rate 600/m").await;
     let room = seen("the limits are there", |room| room["policy"]["operator"]["capacity"] == 1).await;
     assert_eq!(room["policy"]["in_force"]["burst"], 10, "{room}");
@@ -135,7 +150,10 @@ async fn the_client_says_what_went_wrong_and_ends_well() {
     let (status, _, error) = ran(command(ports::free(), &token, "list")).await;
     assert!(status == 2 && error.contains("nobody listens"), "{status}: {error}");
     let (status, _, error) = ran(command(replica.http, &token, "list")).await;
-    assert_eq!(status, 1, "the client listener has no such thing: {error}");
+    assert!(
+        status == 2 && error.contains("--admin-listen"),
+        "whoever that is, it refused nothing: {status}: {error}"
+    );
     let (status, _, _) = ran(command(replica.admin, &token, "limits shop --rate 10")).await;
     assert_eq!(status, 2);
 
@@ -186,4 +204,70 @@ async fn visitors_listeners_have_no_operators_calls() {
     assert_eq!(http.post(&url).send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
     assert_eq!(http.post(&url).bearer_auth(TOKEN).send().await.unwrap().status(), StatusCode::OK);
     assert_eq!(json(replica, &token, "show shop").await["paused"], true);
+}
+
+/// How the room is at a replica once it may call again after a loss: nobody is called for 3 s.
+async fn beyond_the_loss(replica: &Replica, token: &tempfile::NamedTempFile, before: &Value) -> Value {
+    until("the loss is over", SOON, || async {
+        let room = json(replica, token, "show shop").await;
+        let over = room["last_loss"]["seconds_ago"].as_f64().is_some_and(|seconds| seconds > 3.5);
+        (over && room["generation"].as_u64() > before["generation"].as_u64()).then_some(room)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_and_limits_outlive_a_redis_that_forgets_everything() {
+    let redis = Server::start().await;
+    let (fleet, token) = fleet("operators_loss", &redis).await;
+    let [one, other] = fleet.replicas() else { panic!("two replicas") };
+    let doors = fleet.doors();
+    json(one, &token, "limits shop --capacity 5").await;
+    json(one, &token, "pause shop").await;
+    let held = doors[1].check("shop", &Tokens::default()).await;
+    assert_eq!(held.told, Told::Waiting(1));
+    let before = until("the other one has heard of it", SOON, || async {
+        let room = json(other, &token, "show shop").await;
+        (room["paused"] == true && room["policy"]["operator"]["capacity"] == 5).then_some(room)
+    })
+    .await;
+
+    redis.command(&["FLUSHALL"]);
+    for replica in [one, other] {
+        let room = beyond_the_loss(replica, &token, &before).await;
+        let kept = (&room["paused"], &room["policy"]["operator"]["capacity"], &room["counts"]["waiting"]);
+        assert_eq!(kept, (&json!(true), &json!(5), &json!(1)), "{room}");
+    }
+    let brought_back = |replica: &Replica| replica.log().contains("it has been brought back");
+    assert!(brought_back(one) || brought_back(other), "{}", one.log());
+    for door in &doors {
+        assert_eq!(door.check("shop", &held.tokens).await.told, Told::Waiting(1), "the room is paused");
+    }
+
+    json(other, &token, "resume shop").await;
+    until("the visitor is let in", SOON, || async {
+        (doors[0].check("shop", &held.tokens).await.told == Told::Inside).then_some(())
+    })
+    .await;
+    let before = json(one, &token, "show shop").await;
+    redis.command(&["FLUSHALL"]);
+    let room = beyond_the_loss(one, &token, &before).await;
+    let kept = (&room["paused"], &room["policy"]["operator"]["capacity"]);
+    assert_eq!(kept, (&json!(false), &json!(5)), "what was taken back stays so: {room}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_of_an_empty_room_holds_whoever_comes_first_after_a_loss() {
+    let redis = Server::start().await;
+    let (fleet, token) = fleet("operators_empty", &redis).await;
+    let [one, other] = fleet.replicas() else { panic!("two replicas") };
+    let before = json(other, &token, "show shop").await;
+    json(one, &token, "pause shop").await;
+    redis.command(&["FLUSHALL"]);
+    // At the replica that nobody has told of the pause, and nobody looks at the one that was.
+    let door = &fleet.doors()[1];
+    let newcomer = door.check("shop", &Tokens::default()).await;
+    assert!(matches!(newcomer.told, Told::Waiting(_)), "{newcomer:?}");
+    assert_eq!(beyond_the_loss(other, &token, &before).await["paused"], true);
+    assert!(matches!(door.check("shop", &newcomer.tokens).await.told, Told::Waiting(_)));
 }

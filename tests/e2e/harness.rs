@@ -6,6 +6,7 @@
 //! - Logs are kept in `$ANTEROOM_ARTIFACTS`, else `artifacts/`, in a folder for each test.
 
 pub(crate) mod backend;
+#[path = "../support/collector.rs"]
 pub(crate) mod collector;
 pub(crate) mod config;
 pub(crate) mod doors;

@@ -107,36 +107,11 @@ async fn what_a_client_says_about_itself_never_reaches_the_backend() {
 }
 
 /// Ways to write a path that some backend takes for `/shop`.
-const SPELLINGS: [&str; 24] = [
-    "/shop/",
-    "//shop",
-    "/SHOP",
-    "/shop?x=1",
-    "/shop;x=1",
-    "/shop/../shop",
-    "/open/../shop",
-    "/open/..;/shop",
-    "/open/..;x=1/shop",
-    "/open;x=1/..;/shop",
-    "/open/.;/../shop",
-    "/open/./..//shop",
-    "/%73hop",
-    "/open/%2e%2e/shop",
-    "/open/..%2fshop",
-    "/open%2f..%2fshop",
-    "/open/..%5cshop",
-    "/open\\..\\shop",
-    "/anteroom/../shop",
-    "/shop%2F",
-    "/shop%00",
-    "/shop%20",
-    "/shop/%2e",
-    "http://elsewhere/shop",
-];
+const SPELLINGS: &str = include_str!("../data/spellings.txt");
 
 /// Whoever writes the path in another way waits, is sent to the plain path, or is refused.
 pub(crate) async fn assert_all_lead_to_the_line(scene: &Scene) {
-    for path in SPELLINGS {
+    for path in SPELLINGS.lines() {
         let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         let answer = crate::protocols::raw(scene.ports.public, request.as_bytes()).await;
         let status: u16 = answer.split(' ').nth(1).expect("a status").parse().unwrap();

@@ -112,8 +112,8 @@ impl World {
         self.snapshot = self.state.observe(&self.call(), &Beats::new(), None, self.now);
         let anew = generation != self.snapshot.generation() && !matches!(op, Op::Reset);
         if anew || matches!(op, Op::Wipe { .. }) {
-            // The store's part: a checkpoint of a new room or generation is written at once. That of a reset may
-            // get lost.
+            // The store's part: a checkpoint of a new room or generation is written at once. A reset may get lost, as
+            // where a replica of Redis takes over.
             self.save();
         }
         self.remember();
@@ -268,7 +268,8 @@ impl World {
                     self.now += 1;
                 }
                 self.state = State::new(self.policy.clone(), self.now);
-                self.limits = Limits::default();
+                // What operators did comes back with the rest of what a replica knows.
+                self.limits = if *handed { self.snapshot.limits.clone() } else { Limits::default() };
                 self.hinting = *hints;
                 self.auditor.order_lost |= self.now < self.snapshot.generation();
                 full = true;

@@ -28,6 +28,7 @@ pub(crate) fn plain(snapshot: &Snapshot) -> impl PartialEq + std::fmt::Debug + D
     let speed = (snapshot.speed.per_second, snapshot.speed.confidence);
     let rest = (snapshot.at, snapshot.floor, snapshot.lost_at, snapshot.paused, speed);
     let stated = (&snapshot.policy, &snapshot.stated, &snapshot.limits, &snapshot.ousted);
+    let controlled = (snapshot.paused_at, snapshot.limits_at);
     let told = (snapshot.last_loss, snapshot.minute.calls, snapshot.minute.busy_ms, format!("{stated:?}"));
-    (lines, counts, rest, revoked, told)
+    (lines, counts, rest, revoked, told, controlled)
 }

@@ -100,7 +100,13 @@ impl Client {
         let json = serde_json::from_slice(&bytes);
         match json {
             Ok(json) if status.is_success() => Ok(json),
-            Ok(json) if status.is_client_error() => Err(Failure::Refused(detail(status, &json))),
+            // Of Anteroom's listeners only this one says so.
+            Ok(json) if status.is_client_error() && json["result"].is_string() => {
+                Err(Failure::Refused(detail(status, &json)))
+            }
+            Ok(_) if status.is_client_error() => Err(lost(format!(
+                "status {status}, and not as an admin listener answers: is this the address of --admin-listen?"
+            ))),
             Ok(json) => Err(lost(detail(status, &json))),
             Err(_) => Err(lost(format!("status {status}, and no JSON: is this Anteroom's admin listener?"))),
         }

@@ -27,26 +27,38 @@ const RIGHT: [bool; 9] = [false, false, true, true, true, true, true, true, fals
 
 /// Writes rooms as a table, a line each.
 pub(super) fn rooms(rooms: &[Overview], screen: Screen, out: &mut (dyn Write + Send)) -> io::Result<()> {
-    for line in lines(rooms, screen.colour) {
+    for line in lines(rooms, screen.colour, usize::MAX) {
         writeln!(out, "{line}")?;
     }
     Ok(())
 }
 
-/// The lines of the table, the first of them the heads.
-pub(super) fn lines<'r>(rooms: impl IntoIterator<Item = &'r Overview>, colour: bool) -> Vec<String> {
+/// The lines of the table, the first of them the heads; none is wider than `columns`.
+pub(super) fn lines<'r>(
+    rooms: impl IntoIterator<Item = &'r Overview>,
+    colour: bool,
+    columns: usize,
+) -> Vec<String> {
     let heads: Vec<Cell> = HEADS.iter().map(|head| ((*head).to_owned(), Look::Bold)).collect();
     let rows: Vec<Vec<Cell>> = std::iter::once(heads).chain(rooms.into_iter().map(cells)).collect();
     let widths: Vec<usize> = (0..HEADS.len())
         .map(|column| rows.iter().map(|row| row[column].0.chars().count()).max().unwrap_or(0))
         .collect();
-    rows.iter().map(|row| aligned(row, &widths, colour)).collect()
+    rows.iter().map(|row| aligned(row, &widths, colour, columns)).collect()
 }
 
-fn aligned(row: &[Cell], widths: &[usize], colour: bool) -> String {
+fn aligned(row: &[Cell], widths: &[usize], colour: bool, columns: usize) -> String {
     let mut line = String::new();
+    let mut left = columns;
     for (((text, look), width), right) in row.iter().zip(widths).zip(RIGHT) {
-        let padding = " ".repeat(width.saturating_sub(text.chars().count()));
+        if left == 0 {
+            break;
+        }
+        let padding = " ".repeat(width.saturating_sub(text.chars().count()).min(left));
+        // Cut here, where no colour's code can be cut in two.
+        let text: String =
+            text.chars().take(left.saturating_sub(if right { padding.len() } else { 0 })).collect();
+        left = left.saturating_sub(width + 2);
         let code = match look {
             _ if !colour => None,
             Look::Plain => None,

@@ -1,11 +1,13 @@
 //! Rooms as they change: a table drawn anew on a terminal, else lines one below the other.
 
 use std::cmp::Reverse;
+use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt as _;
 use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 
 use super::http::Client;
@@ -13,9 +15,6 @@ use super::{Failure, Screen, all, one, table};
 use crate::admin::overview::Overview;
 use crate::drain::signals;
 use crate::room::name::RoomName;
-
-/// The most rooms drawn on a terminal, those with the longest lines first.
-const MAX_DRAWN: usize = 30;
 
 /// Shows a room or all of them every so often, until SIGINT or SIGTERM. What fails at the first look is an error; later
 /// on it is shown in place of the rooms, and asked for again.
@@ -30,37 +29,72 @@ pub(super) async fn watch(
     let mut stops = signals()?;
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut first = true;
+    let size = screen.terminal.filter(|_| !json);
+    let mut resizes = size.map(|_| signal(SignalKind::window_change())).transpose()?;
+    let head = |at: &str| {
+        format!(
+            "{}   {at}   every {}, Ctrl-C ends",
+            client.target().written(),
+            humantime::format_duration(every)
+        )
+    };
+    let mut last: Option<Look> = None;
     loop {
-        tokio::select! {
+        let resized = tokio::select! {
             biased;
             _ = stops.next() => return Ok(()),
-            _ = ticks.tick() => {}
-        }
-        let looked = tokio::select! {
-            biased;
-            _ = stops.next() => return Ok(()),
-            looked = look(client, room) => looked,
+            () = resized(&mut resizes) => true,
+            _ = ticks.tick() => false,
         };
-        if first && let Err(failure) = looked {
+        let first = last.is_none();
+        let look = if let Some(seen) = last.take().filter(|_| resized) {
+            seen
+        } else {
+            let rooms = tokio::select! {
+                biased;
+                _ = stops.next() => return Ok(()),
+                looked = look(client, room) => looked,
+            };
+            Look { at: now(), rooms }
+        };
+        if first && let Err(failure) = look.rooms {
             return Err(failure);
         }
-        match json {
-            true => write_object(&looked, out)?,
-            false if screen.terminal => draw(client, &looked, every, screen, first, out)?,
-            false => write_lines(&looked, first, out)?,
+        match size {
+            Some(size) => {
+                // A new size may have left pieces of the old picture anywhere.
+                let clear = if first || resized { "\x1b[2J" } else { "" };
+                write!(out, "{clear}{}", picture(&head(&look.at), &look.rooms, size(), screen.colour))?;
+            }
+            None if json => write_object(&look, out)?,
+            None => write_lines(&look, first, out)?,
         }
         out.flush()?;
-        first = false;
+        last = Some(look);
     }
 }
 
-type Looked = Result<Vec<Overview>, Failure>;
+/// What was seen, and when.
+struct Look {
+    at: String,
+    rooms: Result<Vec<Overview>, Failure>,
+}
 
-async fn look(client: &Client, room: Option<&RoomName>) -> Looked {
+async fn look(client: &Client, room: Option<&RoomName>) -> Result<Vec<Overview>, Failure> {
     match room {
         Some(room) => Ok(vec![one(client, room).await?]),
-        None => all(client).await,
+        None => Ok(all(client).await?.rooms),
+    }
+}
+
+/// Waits for the terminal to change its size; for ever where there is none.
+async fn resized(resizes: &mut Option<Signal>) {
+    let told = match resizes {
+        Some(resizes) => resizes.recv().await,
+        None => None,
+    };
+    if told.is_none() {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -68,19 +102,19 @@ fn now() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
 
-fn write_object(looked: &Looked, out: &mut (dyn Write + Send)) -> io::Result<()> {
-    let object = match looked {
-        Ok(rooms) => json!({"at": now(), "rooms": rooms}),
-        Err(failure) => json!({"at": now(), "error": failure.to_string()}),
+fn write_object(look: &Look, out: &mut (dyn Write + Send)) -> io::Result<()> {
+    let object = match &look.rooms {
+        Ok(rooms) => json!({"at": look.at, "rooms": rooms}),
+        Err(failure) => json!({"at": look.at, "error": failure.to_string()}),
     };
     writeln!(out, "{object}")
 }
 
-fn write_lines(looked: &Looked, first: bool, out: &mut (dyn Write + Send)) -> io::Result<()> {
-    let at = now();
-    match looked {
+fn write_lines(look: &Look, first: bool, out: &mut (dyn Write + Send)) -> io::Result<()> {
+    let at = &look.at;
+    match &look.rooms {
         Ok(rooms) => {
-            let lines = table::lines(rooms, false);
+            let lines = table::lines(rooms, false, usize::MAX);
             for line in lines.iter().skip(usize::from(!first)).filter(|line| !line.is_empty()) {
                 writeln!(out, "{at}  {line}")?;
             }
@@ -90,34 +124,39 @@ fn write_lines(looked: &Looked, first: bool, out: &mut (dyn Write + Send)) -> io
     }
 }
 
-fn draw(
-    client: &Client,
-    looked: &Looked,
-    every: Duration,
-    screen: Screen,
-    first: bool,
-    out: &mut (dyn Write + Send),
-) -> io::Result<()> {
-    // To the upper left, each line to its end, and what is below: nothing flickers.
-    write!(out, "{}\x1b[H", if first { "\x1b[2J" } else { "" })?;
-    let every = humantime::format_duration(every);
-    let head = format!("{}   {}   every {every}, Ctrl-C ends", client.target().written(), now());
-    let mut lines = vec![head, String::new()];
+/// What is drawn on a terminal of so many rows and columns; the last row is the cursor's. Those with the longest lines
+/// come first, and how many have no room is said.
+fn picture(
+    head: &str,
+    looked: &Result<Vec<Overview>, Failure>,
+    (rows, columns): (u16, u16),
+    colour: bool,
+) -> String {
+    let (rows, columns) = (usize::from(rows.saturating_sub(1)), usize::from(columns));
+    let mut lines = vec![head.chars().take(columns).collect(), String::new()];
     match looked {
         Ok(rooms) => {
             let mut rooms: Vec<&Overview> = rooms.iter().collect();
             rooms.sort_by_key(|room| Reverse(room.counts.waiting));
-            let hidden = rooms.len().saturating_sub(MAX_DRAWN);
-            rooms.truncate(MAX_DRAWN);
-            lines.extend(table::lines(rooms, screen.colour));
+            // Beside the head, an empty line and those of the table.
+            let space = rows.saturating_sub(3);
+            let drawn = if rooms.len() > space { space.saturating_sub(1) } else { rooms.len() };
+            let hidden = rooms.len() - drawn;
+            rooms.truncate(drawn);
+            lines.extend(table::lines(rooms, colour, columns));
             if hidden > 0 {
-                lines.push(format!("… and {hidden} more"));
+                lines.push(format!("… and {hidden} more").chars().take(columns).collect());
             }
+            lines.truncate(rows);
         }
         Err(failure) => lines.push(failure.to_string()),
     }
+    // To the upper left, each line to its end, and what is below: nothing flickers.
+    let mut picture = "\x1b[H".to_owned();
     for line in lines {
-        writeln!(out, "{line}\x1b[K")?;
+        // Writing to a string cannot fail.
+        let _ = writeln!(picture, "{line}\x1b[K");
     }
-    write!(out, "\x1b[J")
+    picture.push_str("\x1b[J");
+    picture
 }

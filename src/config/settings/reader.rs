@@ -20,6 +20,7 @@ use crate::room::policy::quoted;
 use crate::room::token::Key;
 use crate::routes::Routes;
 use crate::store::target::Target;
+use crate::telemetry::logs::{self, LogsError};
 
 /// A setting's mistake, under its flag and variable.
 pub(super) fn wrong(flag: &str, problem: impl Into<String>, remedy: impl Into<String>) -> Mistake {
@@ -226,10 +227,17 @@ impl Reader {
     }
 
     pub(super) fn log(&mut self, text: &str) -> String {
-        if text.trim().is_empty() || tracing_subscriber::EnvFilter::try_new(text).is_err() {
-            let remedy =
-                "write error, warn, info, debug, trace, or directives like info,anteroom::authz=debug";
-            self.wrong("log", format!("{} cannot be understood", quoted(text)), remedy);
+        match logs::filter(text) {
+            Ok(_) if !text.trim().is_empty() => {}
+            Err(LogsError::Audit { .. }) => {
+                let problem = format!("{} names anteroom::audit, and has no effect on it", quoted(text));
+                self.wrong("log", problem, "leave it out: audit lines are written whatever the filter");
+            }
+            _ => {
+                let remedy =
+                    "write error, warn, info, debug, trace, or directives like info,anteroom::authz=debug";
+                self.wrong("log", format!("{} cannot be understood", quoted(text)), remedy);
+            }
         }
         text.to_owned()
     }

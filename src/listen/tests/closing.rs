@@ -118,3 +118,33 @@ async fn whoever_does_not_finish_in_time_is_cut_off() {
     }
     assert_eq!(timeout(PATIENCE, released.recv()).await, Ok(None), "a handler was left behind");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closing_is_heard_of_however_many_go_on_connecting() {
+    // Also where each of them is one too many, and closed at once.
+    for max_connections in [Limits::default().max_connections, 1] {
+        let limits = Limits { max_connections, ..Limits::default() };
+        let serving = Serving::start(Router::new(), limits, metrics()).await;
+        let address = serving.address;
+        let (connected, mut have_connected) = mpsc::unbounded_channel();
+        let flood: Vec<_> = (0..8)
+            .map(|_| {
+                let connected = connected.clone();
+                tokio::spawn(async move {
+                    while let Ok(stream) = TcpStream::connect(address).await {
+                        // Reset, so that thousands leave no trace in the system's table.
+                        stream.set_zero_linger().unwrap();
+                        _ = connected.send(());
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..500 {
+            have_connected.recv().await.unwrap();
+        }
+        serving.end().await.expect("it ends in time");
+        for task in flood {
+            timeout(PATIENCE, task).await.expect("nobody listens any more").unwrap();
+        }
+    }
+}

@@ -11,6 +11,7 @@ use crate::room::line::Line;
 use crate::room::policy::{MAX_COUNT, Millis, Policy};
 use crate::room::rate::Rate;
 use crate::room::sessions::Expiring;
+use crate::room::snapshot::Snapshot;
 
 /// What operators can do to a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,15 +70,32 @@ impl State {
     pub fn control(&mut self, call: &Call, control: Control, now: Millis) {
         let now = self.begin(call, now);
         match control {
-            Control::Pause => self.paused = true,
-            Control::Resume => self.paused = false,
-            Control::Limits(limits) => {
-                self.limits = limits;
-                self.apply_limits(now);
-            }
+            Control::Pause => self.pause(true, later(self.paused_at, now)),
+            Control::Resume => self.pause(false, later(self.paused_at, now)),
+            Control::Limits(limits) => self.limit(limits, later(self.limits_at, now), now),
             Control::Reset => self.reset(now),
         }
         self.tick(now);
+    }
+
+    /// Takes over what a replica knows of operators' doings, where that is newer. Pause and limits each for themselves:
+    /// somebody who limits a room that has just lost its past does not resume it.
+    pub(super) fn restore_controls(&mut self, known: &Snapshot, now: Millis) {
+        if known.paused_at > self.paused_at {
+            self.pause(known.paused, known.paused_at);
+        }
+        if known.limits_at > self.limits_at {
+            self.limit(known.limits.clone(), known.limits_at, now);
+        }
+    }
+
+    fn pause(&mut self, paused: bool, at: Millis) {
+        (self.paused, self.paused_at) = (paused, at);
+    }
+
+    fn limit(&mut self, limits: Limits, at: Millis, now: Millis) {
+        (self.limits, self.limits_at) = (limits, at);
+        self.apply_limits(now);
     }
 
     pub(super) fn apply_limits(&mut self, now: Millis) {
@@ -105,6 +123,12 @@ impl State {
         self.doubt_until = 0;
         self.slotless_until = 0;
     }
+}
+
+/// The time of a control: now, and after the one before it even where the clock was set back, so that of two the later
+/// one is known.
+fn later(before: Millis, now: Millis) -> Millis {
+    now.max(before.saturating_add(1))
 }
 
 #[cfg(test)]

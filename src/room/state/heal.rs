@@ -125,8 +125,9 @@ impl State {
         true
     }
 
-    /// Takes over what a replica last knew, where this room is in doubt.
+    /// Takes over what a replica last knew, where this room is in doubt or behind.
     pub(super) fn restore(&mut self, known: &Snapshot, now: Millis) {
+        self.restore_controls(known, now);
         for view in &known.lines {
             // The replica's hints speak of its newest line only; this brings back the older ones, too.
             let hints =

@@ -11,7 +11,8 @@ impl State {
     /// rate, burst and capacity allow.
     pub(super) fn tick(&mut self, now: Millis) {
         let since = std::mem::replace(&mut self.clock, now);
-        let line_stood = !self.nobody_waits();
+        // A pause says nothing about how fast the line moves without it.
+        let line_stood = !self.nobody_waits() && !self.paused;
         self.sessions.expire(now);
         if self.revoked.expire(now) > 0 {
             self.revoked_view = None;

@@ -78,6 +78,9 @@ pub(super) fn beats(beats: &Beats, args: &mut Vec<Bytes>) {
 /// What a replica last knew.
 pub(super) fn known(known: &Snapshot, args: &mut Vec<Bytes>) {
     args.push(known.floor.to_string().into());
+    args.push(u8::from(known.paused).to_string().into());
+    args.push(limits(&known.limits).into());
+    args.push(format!("{} {}", known.paused_at, known.limits_at).into());
     args.push(known.lines.len().to_string().into());
     for line in &known.lines {
         let complete = u8::from(!line.in_doubt);

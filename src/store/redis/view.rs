@@ -8,7 +8,7 @@ use fred::types::Value;
 use super::decode::{Garbled, array, bytes, number, place, text};
 use super::encode::bits_of;
 use crate::room::eta::{History, Speed};
-use crate::room::policy::Policy;
+use crate::room::policy::{Millis, Policy};
 use crate::room::rank::Ranked;
 use crate::room::sessions::Expiring;
 use crate::room::snapshot::{LineView, Snapshot};
@@ -45,7 +45,7 @@ impl View {
 
     /// Reads an answer of `lua/observe.lua`.
     pub(super) fn snapshot(&mut self, value: Value) -> Result<Snapshot, Garbled> {
-        let values: [Value; 16] = array(value)?.try_into().map_err(|_| Garbled("a snapshot of 16"))?;
+        let values: [Value; 17] = array(value)?.try_into().map_err(|_| Garbled("a snapshot of 17"))?;
         let [
             at,
             floor,
@@ -63,6 +63,7 @@ impl View {
             lines,
             last_loss,
             ousted,
+            controlled,
         ] = values;
         let at = number(&at)?;
         let Read { stated, limits, policy } = self.policy(text(&policy)?, text(&limits)?)?;
@@ -76,6 +77,7 @@ impl View {
             (waiting + line.waiting.count(), called + line.called.count())
         });
         let (paused, sessions) = (number(&paused)? == 1, number(&sessions)?);
+        let (paused_at, limits_at) = read_times(text(&controlled)?)?;
         let history = read_history(number(&newest)?, &bytes(history)?);
         let speed = Speed::of(&history, &policy, paused, at);
         Ok(Snapshot {
@@ -90,8 +92,10 @@ impl View {
             policy,
             stated,
             limits,
+            limits_at,
             ousted,
             paused,
+            paused_at,
             last_loss: number(&last_loss)?,
             lost_at: Some(number(&lost_at)?).filter(|at| *at > 0),
             revoked: self.shared.clone(),
@@ -153,6 +157,18 @@ fn json(text: &str) -> &str {
 
 fn read_policy(text: &str) -> Result<Policy, Garbled> {
     serde_json::from_str(json(text)).map_err(|_| Garbled("a policy of this version"))
+}
+
+/// When the room was paused or resumed, and when its limits were set or cleared; an empty text: neither was.
+fn read_times(text: &str) -> Result<(Millis, Millis), Garbled> {
+    if text.is_empty() {
+        return Ok((0, 0));
+    }
+    let read = || {
+        let (paused_at, limits_at) = text.split_once(' ')?;
+        Some((paused_at.parse().ok()?, limits_at.parse().ok()?))
+    };
+    read().ok_or(Garbled("two times"))
 }
 
 fn line(value: Value) -> Result<LineView, Garbled> {

@@ -198,6 +198,8 @@ label! {
         NoRoom => "no_room",
         /// The store did not answer, or too many calls are under way.
         Unavailable => "unavailable",
+        /// A control whose operator did not wait for the answer.
+        HungUp => "hung_up",
     }
 }
 

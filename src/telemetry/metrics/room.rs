@@ -1,15 +1,17 @@
 //! The metrics of one room.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{Atomic, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::label::{Label, VerdictLabel};
 use super::spread::Spread;
+use crate::room::policy::Policy;
+use crate::room::rate::Rate;
 
 type ByRoom<M, C = fn() -> M> = Family<[(&'static str, String); 1], M, C>;
 
@@ -21,6 +23,9 @@ const POSITION_BUCKETS: [f64; 13] = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e
 /// Seconds from arrival to entry: from "at once" to a night in line.
 const WAIT_BUCKETS: [f64; 14] =
     [0.1, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_200.0, 1_800.0, 3_600.0, 7_200.0, 28_800.0];
+
+/// How long a wait was over how long was told. Between 0.5 and 1.5 nobody complains.
+const ETA_BUCKETS: [f64; 11] = [0.25, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0];
 
 /// Makes histograms with these buckets.
 #[derive(Clone, Copy, Debug)]
@@ -40,8 +45,11 @@ pub(super) struct RoomFamilies {
     called: ByRoom<Gauge>,
     sessions: ByRoom<Gauge>,
     capacity: ByRoom<Gauge>,
+    rate_limit: ByRoom<Gauge<f64, AtomicU64>>,
+    paused: ByRoom<Gauge>,
     position: ByRoom<Histogram, Buckets>,
     wait: ByRoom<Histogram, Buckets>,
+    eta_ratio: ByRoom<Histogram, Buckets>,
     admissions: ByRoom<Counter>,
     policy_conflicts: ByRoom<Counter>,
     away_noted: ByRoom<Counter>,
@@ -57,8 +65,11 @@ impl RoomFamilies {
             called: Family::default(),
             sessions: Family::default(),
             capacity: Family::default(),
+            rate_limit: Family::default(),
+            paused: Family::default(),
             position: Family::new_with_constructor(Buckets(&POSITION_BUCKETS)),
             wait: Family::new_with_constructor(Buckets(&WAIT_BUCKETS)),
+            eta_ratio: Family::new_with_constructor(Buckets(&ETA_BUCKETS)),
             admissions: Family::default(),
             policy_conflicts: Family::default(),
             away_noted: Family::default(),
@@ -74,12 +85,23 @@ impl RoomFamilies {
             "Visitors that may be inside at once; absent where the policy sets no capacity",
             families.capacity.clone(),
         );
+        registry.register(
+            "rate_limit",
+            "Visitors who may be called in a second; absent where the policy sets no rate",
+            families.rate_limit.clone(),
+        );
+        registry.register("paused", "1 while an operator has paused the room", families.paused.clone());
         registry.register("position", "Position given at arrival", families.position.clone());
         registry.register_with_unit(
             "wait",
             "Time from arrival to entry",
             Unit::Seconds,
             families.wait.clone(),
+        );
+        registry.register(
+            "eta_ratio",
+            "How long the last in line waited over how long was told: 1 is right, 2 twice as long; 4 or more before the end",
+            families.eta_ratio.clone(),
         );
         registry.register(
             "admissions",
@@ -121,9 +143,12 @@ impl RoomFamilies {
             waiting: Level::new(self.waiting.get_or_create_owned(&name)),
             called: Level::new(self.called.get_or_create_owned(&name)),
             sessions: Level::new(self.sessions.get_or_create_owned(&name)),
-            capacity: Capacity { family: self.capacity.clone(), room: name.clone() },
+            capacity: Limit { family: self.capacity.clone(), room: name.clone() },
+            rate_limit: Limit { family: self.rate_limit.clone(), room: name.clone() },
+            paused: Level::new(self.paused.get_or_create_owned(&name)),
             position: self.position.get_or_create_owned(&name),
             wait: self.wait.get_or_create_owned(&name),
+            eta_ratio: self.eta_ratio.get_or_create_owned(&name),
             admissions: self.admissions.get_or_create_owned(&name),
             policy_conflicts: self.policy_conflicts.get_or_create_owned(&name),
             away_noted: self.away_noted.get_or_create_owned(&name),
@@ -142,9 +167,12 @@ pub struct RoomMetrics {
     waiting: Level,
     called: Level,
     sessions: Level,
-    capacity: Capacity,
+    capacity: Limit<i64, AtomicI64>,
+    rate_limit: Limit<f64, AtomicU64>,
+    paused: Level,
     position: Histogram,
     wait: Histogram,
+    eta_ratio: Histogram,
     admissions: Counter,
     policy_conflicts: Counter,
     away_noted: Counter,
@@ -165,9 +193,11 @@ impl RoomMetrics {
         self.sessions.set(sessions);
     }
 
-    /// The capacity in force; `None` where the policy sets none.
-    pub fn set_capacity(&self, capacity: Option<u32>) {
-        self.capacity.set(capacity);
+    /// The limits in force, and whether anybody is called under them at all.
+    pub fn set_limits(&self, policy: &Policy, paused: bool) {
+        self.capacity.set(policy.capacity.map(i64::from));
+        self.rate_limit.set(policy.rate.map(Rate::per_second));
+        self.paused.set(paused.into());
     }
 
     /// A visitor arrived and was given this position, at least 1.
@@ -179,6 +209,11 @@ impl RoomMetrics {
     pub fn entered(&self, waited_ms: u64) {
         self.admissions.inc();
         self.wait.observe(waited_ms as f64 / 1_000.0);
+    }
+
+    /// The turn of somebody came whose wait was so many times as long as told.
+    pub fn eta_proved(&self, ratio: f64) {
+        self.eta_ratio.observe(ratio);
     }
 
     /// Two sources stated different limits for this room.
@@ -202,19 +237,19 @@ impl RoomMetrics {
     }
 }
 
-/// A gauge that is there only where there is a capacity: 0 already means that nobody may enter.
+/// A gauge that is there only where there is such a limit: 0 already means that nobody may enter.
 #[derive(Debug)]
-struct Capacity {
-    family: ByRoom<Gauge>,
+struct Limit<N, A> {
+    family: ByRoom<Gauge<N, A>>,
     room: [(&'static str, String); 1],
 }
 
-impl Capacity {
-    fn set(&self, capacity: Option<u32>) {
-        match capacity {
-            // Rooms that share a series have no capacity in common.
-            Some(capacity) if self.room[0].1 != OTHER_ROOMS => {
-                self.family.get_or_create(&self.room).set(capacity.into());
+impl<N, A: Atomic<N> + Default> Limit<N, A> {
+    fn set(&self, limit: Option<N>) {
+        match limit {
+            // Rooms that share a series have no limit in common.
+            Some(limit) if self.room[0].1 != OTHER_ROOMS => {
+                self.family.get_or_create(&self.room).set(limit);
             }
             _ => {
                 self.family.remove(&self.room);

@@ -3,6 +3,7 @@
 #![expect(clippy::float_cmp, reason = "small counts are exact")]
 
 use super::*;
+use crate::room::policy::Policy;
 
 /// Series and values of an `OpenMetrics` text; fails where a line is not well formed.
 fn read(metrics: &Metrics) -> HashMap<String, f64> {
@@ -29,6 +30,10 @@ fn read(metrics: &Metrics) -> HashMap<String, f64> {
     series
 }
 
+fn limits(pairs: &[(&str, &str)]) -> Policy {
+    Policy::parse(pairs.iter().copied().chain([("room", "shop")])).unwrap()
+}
+
 fn room(name: &str) -> RoomName {
     RoomName::parse(name).unwrap()
 }
@@ -41,7 +46,8 @@ fn what_a_room_does_can_be_read_back() {
     shop.checked(VerdictLabel::Wait);
     shop.checked(VerdictLabel::Wait);
     shop.observed(7, 2, 5);
-    shop.set_capacity(Some(5));
+    shop.set_limits(&limits(&[("capacity", "5"), ("rate", "90/m")]), true);
+    shop.eta_proved(1.3);
     shop.arrived(9);
     shop.entered(2_000);
     shop.policy_conflicted();
@@ -54,6 +60,10 @@ fn what_a_room_does_can_be_read_back() {
         (r#"anteroom_called{room="shop"}"#, 2.0),
         (r#"anteroom_sessions{room="shop"}"#, 5.0),
         (r#"anteroom_capacity{room="shop"}"#, 5.0),
+        (r#"anteroom_rate_limit{room="shop"}"#, 1.5),
+        (r#"anteroom_paused{room="shop"}"#, 1.0),
+        (r#"anteroom_eta_ratio_bucket{le="1.25",room="shop"}"#, 0.0),
+        (r#"anteroom_eta_ratio_bucket{le="1.5",room="shop"}"#, 1.0),
         (r#"anteroom_position_bucket{le="3.0",room="shop"}"#, 0.0),
         (r#"anteroom_position_bucket{le="10.0",room="shop"}"#, 1.0),
         (r#"anteroom_admissions_total{room="shop"}"#, 1.0),
@@ -148,14 +158,23 @@ fn levels_of_rooms_that_share_a_series_add_up() {
 }
 
 #[test]
-fn a_room_without_a_capacity_shows_none() {
+fn a_room_without_a_limit_shows_none() {
     let metrics = Metrics::new(1);
     let (own, shared) = (metrics.room(&room("own")), metrics.room(&room("late")));
-    own.set_capacity(Some(0));
-    shared.set_capacity(Some(9));
-    assert_eq!(read(&metrics).get(r#"anteroom_capacity{room="own"}"#), Some(&0.0));
-    own.set_capacity(None);
-    let shown: Vec<_> =
-        read(&metrics).into_keys().filter(|name| name.starts_with("anteroom_capacity")).collect();
-    assert!(shown.is_empty(), "{shown:?}");
+    own.set_limits(&limits(&[("capacity", "0"), ("rate", "0/s")]), false);
+    shared.set_limits(&limits(&[("capacity", "9"), ("rate", "9/s")]), true);
+    let shown = |name: &str| {
+        let mut shown: Vec<_> =
+            read(&metrics).into_iter().filter(|(series, _)| series.starts_with(name)).collect();
+        shown.sort_by(|one, other| one.0.cmp(&other.0));
+        shown
+    };
+    assert_eq!(shown("anteroom_capacity"), [(r#"anteroom_capacity{room="own"}"#.to_owned(), 0.0)]);
+    assert_eq!(shown("anteroom_rate_limit"), [(r#"anteroom_rate_limit{room="own"}"#.to_owned(), 0.0)]);
+    // Of how many of those that share it.
+    assert_eq!(read(&metrics)[r#"anteroom_paused{room="_other"}"#], 1.0);
+    own.set_limits(&limits(&[("rate", "1/s")]), false);
+    assert_eq!(shown("anteroom_capacity"), []);
+    own.set_limits(&limits(&[("capacity", "1")]), false);
+    assert_eq!(shown("anteroom_rate_limit"), []);
 }

@@ -1,48 +1,21 @@
 //! Sends spans to a collector in this process, to a dead one and to a silent one.
 
+// Said again for those who tell tests by it.
+#[cfg(test)]
+#[path = "../../../tests/support/collector.rs"]
+mod collector;
+
+use std::collections::BTreeMap;
 use std::time::Instant;
 
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
-    TraceService, TraceServiceServer,
-};
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status};
 
+use self::collector::Collector;
 use super::*;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
-
-struct Collector(mpsc::UnboundedSender<ExportTraceServiceRequest>);
-
-#[tonic::async_trait]
-impl TraceService for Collector {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        self.0.send(request.into_inner()).map_err(|_| Status::unavailable("the test is over"))?;
-        Ok(Response::new(ExportTraceServiceResponse::default()))
-    }
-}
-
-async fn collector() -> (String, mpsc::UnboundedReceiver<ExportTraceServiceRequest>, JoinHandle<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let (sender, receiver) = mpsc::unbounded_channel();
-    let server = tonic::transport::Server::builder().add_service(TraceServiceServer::new(Collector(sender)));
-    let serving = tokio::spawn(async move {
-        server.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
-    });
-    (endpoint, receiver, serving)
-}
 
 fn context(flags: &str) -> TraceContext {
     TraceContext::parse(&format!("00-{TRACE}-{PARENT}-{flags}")).unwrap()
@@ -50,43 +23,25 @@ fn context(flags: &str) -> TraceContext {
 
 #[tokio::test]
 async fn a_sampled_check_arrives_at_the_collector_and_an_unsampled_one_does_not() {
-    let (endpoint, mut received, serving) = collector().await;
-    let tracer = Tracer::to(&endpoint).unwrap();
+    let collector = Collector::start().await;
+    let tracer = Tracer::to(&format!("http://127.0.0.1:{}", collector.port)).unwrap();
     assert!(tracer.check_span(&context("00"), SystemTime::now()).is_none());
     let room = RoomName::parse("shop").unwrap();
     let span = tracer.check_span(&context("01"), SystemTime::now()).unwrap();
     span.finish(Some(&room), VerdictLabel::Wait, Some(3));
     tracer.shut_down(Duration::from_secs(10)).await.unwrap();
 
-    let request = received.try_recv().expect("shutting down flushes");
-    let [resource] = request.resource_spans.as_slice() else { panic!("{request:?}") };
-    let service = resource.resource.as_ref().unwrap().attributes.iter().find(|a| a.key == "service.name");
-    assert_eq!(
-        service.unwrap().value.as_ref().unwrap().value,
-        Some(Value::StringValue("anteroom".to_owned()))
-    );
-    let [scope] = resource.scope_spans.as_slice() else { panic!("{resource:?}") };
-    let [span] = scope.spans.as_slice() else { panic!("{scope:?}") };
-    let trace_id = TraceId::from_bytes(span.trace_id.as_slice().try_into().unwrap());
-    let parent_id = SpanId::from_bytes(span.parent_span_id.as_slice().try_into().unwrap());
-    assert_eq!((trace_id.to_string(), parent_id.to_string()), (TRACE.to_owned(), PARENT.to_owned()));
-    assert_eq!(span.name, "anteroom.check");
-    let mut attributes: Vec<_> = span
-        .attributes
-        .iter()
-        .map(|a| (a.key.as_str(), a.value.as_ref().unwrap().value.clone().unwrap()))
-        .collect();
-    attributes.sort_by_key(|(key, _)| *key);
-    assert_eq!(
-        attributes,
-        [
-            ("anteroom.position", Value::IntValue(3)),
-            ("anteroom.room", Value::StringValue("shop".to_owned())),
-            ("anteroom.verdict", Value::StringValue("wait".to_owned())),
-        ]
-    );
-    assert!(received.try_recv().is_err(), "one span is sent once");
-    serving.abort();
+    let spans = collector.trace(TRACE);
+    let [span] = spans.as_slice() else { panic!("one span, sent once, as shutting down flushes: {spans:?}") };
+    assert_eq!((span.service.as_str(), span.name.as_str()), ("anteroom", "anteroom.check"));
+    assert_eq!((span.parent.as_str(), span.id.len()), (PARENT, 16));
+    let text = |text: &str| Value::StringValue(text.to_owned());
+    let attributes = [
+        ("anteroom.position", Value::IntValue(3)),
+        ("anteroom.room", text("shop")),
+        ("anteroom.verdict", text("wait")),
+    ];
+    assert_eq!(span.attributes, BTreeMap::from(attributes.map(|(name, value)| (name.to_owned(), value))));
 }
 
 /// Floods a tracer whose collector does not answer; nothing may wait for it.
