@@ -37,7 +37,7 @@ E2E_THREADS ?= 2
 # Where the demo's rooms live: memory, redis (one server) or cluster (six servers, two Anterooms).
 STORE ?= memory
 
-.PHONY: help run test manifests documents e2e chaos lint bench profile bench-arrive bench-poll bench-envoy bench-mixed bench-memory bench-scale bench-allocations bench-pictures k6 fuzz bench-redis bench-streams bench-polling tools browser redis proxies kubectl rust clean
+.PHONY: help run test manifests documents e2e chaos lint bench profile bench-arrive bench-poll bench-identity bench-envoy bench-mixed bench-memory bench-scale bench-allocations bench-pictures k6 fuzz bench-redis bench-streams bench-polling tools browser redis proxies kubectl rust clean
 
 help: ## lists the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -94,6 +94,9 @@ bench-arrive: rust redis ## the same of newcomers: a number, a ticket and the wh
 
 bench-poll: rust ## the same of a poll in a line of 100,000
 	$(LOADTEST) poll $(ARGS)
+
+bench-identity: rust ## a Check with a valid pass and a user's token, next to one without an identity file
+	$(LOADTEST) identity $(ARGS)
 
 bench-envoy: rust $(ENVOY_BIN) ## a request with a valid pass through Envoy, next to the same Envoy with the no-op service
 	$(LOADTEST) envoy $(ARGS)

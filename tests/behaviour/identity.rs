@@ -21,8 +21,8 @@ use crate::signer::{AUDIENCE, ISSUER, Signer, claims, jwks};
 const BUDGET: Duration = Duration::from_millis(60);
 
 /// Users known by one issuer's keys, which are fetched every now and then.
-struct Users {
-    identity: Arc<Identity>,
+pub(crate) struct Users {
+    pub(crate) identity: Arc<Identity>,
     metrics: Metrics,
     clock: Clock,
     _tasks: Tasks,
@@ -30,14 +30,15 @@ struct Users {
 
 impl Users {
     fn of(jwks: JwksSource) -> Self {
-        Self::taken_from(TokenPlace::default(), jwks)
+        Self::with(jwks, |_| {})
     }
 
-    fn of_server(server: &JwksServer) -> Self {
+    pub(crate) fn of_server(server: &JwksServer) -> Self {
         Self::of(JwksSource::Url(server.url().parse().unwrap()))
     }
 
-    fn taken_from(token: TokenPlace, jwks: JwksSource) -> Self {
+    /// With settings that are changed before it begins.
+    pub(crate) fn with(jwks: JwksSource, change: impl FnOnce(&mut IdentitySettings)) -> Self {
         let issuer = IssuerSettings {
             issuer: ISSUER.to_owned(),
             audiences: vec![AUDIENCE.to_owned()],
@@ -48,12 +49,13 @@ impl Users {
             stale: Duration::from_hours(24),
             type_claim: "user_type".to_owned(),
         };
-        let settings = IdentitySettings {
+        let mut settings = IdentitySettings {
             issuers: vec![issuer],
-            token,
+            token: TokenPlace::default(),
             headers: UserHeaders::default(),
             public: PublicPaths::default(),
         };
+        change(&mut settings);
         let (clock, metrics, mut tasks) = (Clock::system(), Metrics::new(1), Tasks::new());
         let identity = Arc::new(Identity::new(settings, clock, metrics.identity()).unwrap());
         let (tended, shutdown) = (identity.clone(), tasks.shutdown());
@@ -64,7 +66,7 @@ impl Users {
         Self { identity, metrics, clock, _tasks: tasks }
     }
 
-    fn token(&self, signer: &Signer, user: &str) -> String {
+    pub(crate) fn token(&self, signer: &Signer, user: &str) -> String {
         signer.sign(&claims(user, self.clock.now_ms() / 1_000))
     }
 
@@ -84,7 +86,7 @@ impl Users {
         .await;
     }
 
-    async fn is_user(&self, token: &str, name: &str) {
+    pub(crate) async fn is_user(&self, token: &str, name: &str) {
         self.is(token, |answer| matches!(answer, Answer::User(user) if user.name() == name)).await;
     }
 
@@ -114,10 +116,15 @@ async fn a_token_is_verified_once_and_remembered() {
         assert_eq!(user.name(), "ann");
     }
     let verified = "anteroom_identity_tokens_total{result=\"verified\"}";
-    assert_eq!((users.metric(verified), users.metric("anteroom_identity_remembered_total")), (1.0, 10.0));
-    assert_eq!(users.metric("anteroom_identity_kept"), 1.0);
     let keys = format!("anteroom_identity_keys{{issuer=\"{ISSUER}\"}}");
-    assert_eq!(users.metric(&keys), 1.0);
+    for (series, expected) in [
+        (verified, "1"),
+        ("anteroom_identity_remembered_total", "10"),
+        ("anteroom_identity_kept", "1"),
+        (&keys, "1"),
+    ] {
+        assert_eq!(users.metric(series).to_string(), expected, "{series}");
+    }
     // Remembered or not, a token ends.
     let later = users.clock.now_ms() + 3_700_000;
     assert_eq!(users.identity.known(&token, later), Known::Answer(Answer::Refused(Refusal::Expired)));
@@ -230,6 +237,10 @@ async fn a_server_that_cannot_prove_who_it_is_is_not_believed() {
     assert_eq!(server.asked(), 0);
 }
 
+fn bytes<'a>(texts: &[&'a str]) -> std::vec::IntoIter<&'a [u8]> {
+    texts.iter().map(|text| text.as_bytes()).collect::<Vec<_>>().into_iter()
+}
+
 #[tokio::test]
 async fn a_token_is_taken_from_one_place_and_doubt_is_no_token() {
     let folder = tempfile::tempdir().unwrap();
@@ -238,9 +249,6 @@ async fn a_token_is_taken_from_one_place_and_doubt_is_no_token() {
         header: header.to_owned(),
         cookie: cookie.map(str::to_owned),
     };
-    fn bytes<'a>(texts: &[&'a str]) -> std::vec::IntoIter<&'a [u8]> {
-        texts.iter().map(|text| text.as_bytes()).collect::<Vec<_>>().into_iter()
-    }
     let usual = Users::of(file()).identity;
     let shown = |values: &[&'static str]| usual.shown(bytes(values), bytes(&["id_token=x.y.z"]));
     assert_eq!(shown(&["Bearer a.b.c"]), Shown::Token("a.b.c"));
@@ -252,7 +260,7 @@ async fn a_token_is_taken_from_one_place_and_doubt_is_no_token() {
     assert_eq!(shown(&["Bearer a.b.c", "Bearer a.b.c"]), Shown::Unclear);
     assert_eq!(usual.shown([&b"Bearer \xff"[..]].into_iter(), bytes(&[])), Shown::Unclear);
 
-    let cookie = Users::taken_from(place("x-token", Some("id_token")), file()).identity;
+    let cookie = Users::with(file(), |settings| settings.token = place("x-token", Some("id_token"))).identity;
     let shown =
         |values: &[&'static str], cookies: &[&'static str]| cookie.shown(bytes(values), bytes(cookies));
     assert_eq!(shown(&["a.b.c"], &["id_token=x.y.z"]), Shown::Token("a.b.c"));

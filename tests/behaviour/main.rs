@@ -15,6 +15,7 @@ mod forward;
 mod gate;
 mod grpc;
 mod http;
+mod identified;
 mod identity;
 #[path = "../support/jwks_server.rs"]
 mod jwks_server;

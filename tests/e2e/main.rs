@@ -16,12 +16,15 @@ mod entering;
 mod grpc;
 mod grpc_web;
 mod harness;
+mod identity;
 mod limits;
 mod operators;
 mod order;
 mod out_of_reach;
 mod outages;
 mod protocols;
+#[path = "../support/issuer.rs"]
+mod signer;
 mod stolen;
 mod streams;
 mod tabs;

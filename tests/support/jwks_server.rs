@@ -117,8 +117,9 @@ async fn answer(mut client: TcpStream, says: &Mutex<Says>, asked: &AtomicUsize) 
         }
         Says::Flood => {
             client.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").await?;
+            let blanks = vec![b' '; 64 << 10];
             for _ in 0..1_000 {
-                client.write_all(&[b' '; 64 << 10]).await?;
+                client.write_all(&blanks).await?;
             }
             Ok(())
         }
