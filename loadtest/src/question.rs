@@ -211,7 +211,7 @@ pub(crate) fn is_waiting(denied: &DeniedHttpResponse) -> Result<(), String> {
     }
 }
 
-fn header<'a>(headers: &'a [HeaderValueOption], name: &str) -> Option<&'a str> {
+pub(crate) fn header<'a>(headers: &'a [HeaderValueOption], name: &str) -> Option<&'a str> {
     let mut headers = headers.iter().filter_map(|option| option.header.as_ref());
     Some(headers.find(|header| header.key.eq_ignore_ascii_case(name))?.value.as_str())
 }
