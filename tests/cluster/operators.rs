@@ -240,7 +240,7 @@ async fn a_pause_and_limits_outlive_a_redis_that_forgets_everything() {
     }
     let brought_back = |replica: &Replica| replica.log().contains("it has been brought back");
     // Whoever brought it back may still be on the way to saying so.
-    until_true("it is said", SOON, || async { brought_back(one) || brought_back(other) }).await;
+    until_true("it is said", SOON, || brought_back(one) || brought_back(other)).await;
     for door in &doors {
         assert_eq!(door.check("shop", &held.tokens).await.told, Told::Waiting(1), "the room is paused");
     }
