@@ -29,6 +29,7 @@ use crate::cookie::CookiePolicy;
 use crate::drain::{DrainError, DrainTimes, Phase, Shutdown, Tasks};
 use crate::guard::deny::Denials;
 use crate::guard::{self, Guard};
+use crate::identity::Identity;
 use crate::listen::{BindError, Bound, Limits, Listen, Workers, serve_http};
 use crate::pb;
 use crate::pb::anteroom::v1::waiting_room_server::WaitingRoomServer;
@@ -80,6 +81,11 @@ pub enum AppError {
         /// What the system says.
         error: io::Error,
     },
+    /// The identity file's `https` addresses, without roots to check them by.
+    #[error(
+        "--identity: the system's root certificates cannot be read: {0}; install ca-certificates, or name a file in SSL_CERT_FILE"
+    )]
+    Roots(io::Error),
     /// Trace export.
     #[error("--otlp-endpoint: {0}")]
     Trace(#[from] TraceError),
@@ -146,6 +152,14 @@ pub async fn run(
             "the state directory holds more rooms than --max-rooms; not all of them can be used"
         );
     }
+    let identity = known_users(&settings, clock, &metrics)?;
+    if let Some(identity) = identity.clone() {
+        let shutdown = tasks.shutdown();
+        tasks.spawn("identity", async move {
+            identity.tend(&shutdown).await;
+            Ok::<_, Infallible>(())
+        });
+    }
     let (workers, ends) = Workers::start(settings.threads).map_err(AppError::Threads)?;
     tasks.spawn("serving threads", ends.watch(tasks.shutdown()));
     let denials = Arc::new(Denials::new(metrics.guard()));
@@ -165,6 +179,7 @@ pub async fn run(
         workers,
         denials,
         guard,
+        identity,
     };
     wiring.listen(&mut tasks).await?;
     tasks.spawn("feed", {
@@ -193,6 +208,18 @@ pub async fn run(
     Ok(drained?)
 }
 
+/// Who users are, for the roles that are asked.
+fn known_users(
+    settings: &Settings,
+    clock: Clock,
+    metrics: &Metrics,
+) -> Result<Option<Arc<Identity>>, AppError> {
+    let Some(identity) = settings.identity.clone() else { return Ok(None) };
+    Identity::new(identity, clock, metrics.identity())
+        .map(|identity| Some(Arc::new(identity)))
+        .map_err(AppError::Roots)
+}
+
 fn drain_times(drain: Duration) -> DrainTimes {
     let lead = LEAD.min(drain / 2);
     DrainTimes { lead, grace: drain.saturating_sub(lead) }
@@ -207,6 +234,7 @@ struct Wiring<'a> {
     workers: Workers,
     denials: Arc<Denials>,
     guard: Arc<Guard>,
+    identity: Option<Arc<Identity>>,
 }
 
 impl Wiring<'_> {
@@ -298,6 +326,7 @@ impl Wiring<'_> {
             trusted_hops: self.settings.trusted_hops,
             denials: self.denials.clone(),
             guard: self.guard.clone(),
+            identity: self.identity.clone(),
         })
     }
 
