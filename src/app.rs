@@ -1,6 +1,7 @@
 //! The wiring: which store, which listeners, which tasks, and how they end.
 
 mod deny;
+mod health;
 mod keys;
 mod store;
 
@@ -14,9 +15,7 @@ use futures_util::Stream;
 use tokio::runtime::{self, Runtime};
 use tonic::server::NamedService;
 use tonic::service::Routes as GrpcRoutes;
-use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{self, Health, HealthServer};
-use tonic_health::server::HealthReporter;
 use tracing::info;
 
 use crate::admin::operators::{self, Operators};
@@ -26,7 +25,7 @@ use crate::authz::{self, Gate, GateParts};
 use crate::clock::Clock;
 use crate::config::settings::{Role, Settings};
 use crate::cookie::CookiePolicy;
-use crate::drain::{DrainError, DrainTimes, Phase, Shutdown, Tasks};
+use crate::drain::{DrainError, DrainTimes, Shutdown, Tasks};
 use crate::guard::deny::Denials;
 use crate::guard::{self, Guard};
 use crate::identity::Identity;
@@ -365,42 +364,9 @@ impl Wiring<'_> {
     /// gRPC health, for all and for the service of this name.
     fn health(&self, tasks: &mut Tasks, name: &'static str) -> HealthServer<impl Health + use<>> {
         let (reporter, service) = tonic_health::server::health_reporter();
-        tasks.spawn("gRPC health", report_health(name, reporter, self.readiness.clone(), tasks.shutdown()));
+        tasks.spawn("gRPC health", health::report(name, reporter, self.readiness.clone(), tasks.shutdown()));
         service
     }
-}
-
-/// Keeps gRPC health in step with readiness.
-async fn report_health(
-    name: &'static str,
-    mut health: HealthReporter,
-    readiness: Readiness,
-    shutdown: Shutdown,
-) -> Result<(), Infallible> {
-    let set = async |status| {
-        health.set_service_status("", status).await;
-        health.set_service_status(name, status).await;
-    };
-    set(ServingStatus::NotServing).await;
-    let draining = shutdown.reached(Phase::NotReady);
-    let follow = async {
-        loop {
-            readiness.until(true).await;
-            set(ServingStatus::Serving).await;
-            readiness.until(false).await;
-            set(ServingStatus::NotServing).await;
-        }
-    };
-    tokio::select! {
-        () = draining => {}
-        () = follow => {}
-    }
-    set(ServingStatus::NotServing).await;
-    shutdown.closing().await;
-    // Whoever watches is let go; their streams would never end by themselves.
-    health.clear_service_status("").await;
-    health.clear_service_status(name).await;
-    Ok(())
 }
 
 async fn bind(listen: &Listen, flag: &str, what: &str) -> Result<Bound, BindError> {
