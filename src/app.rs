@@ -341,7 +341,8 @@ impl Wiring<'_> {
         let streaming = Arc::new(Streaming { rooms: self.rooms.clone(), cadence, shutdown });
         let trusted_hops = settings.trusted_hops;
         let denials = self.denials.clone();
-        Desk { rooms: self.rooms.clone(), cookies: self.cookies(), trusted_hops, denials, streaming }
+        let guard = self.guard.clone();
+        Desk { rooms: self.rooms.clone(), cookies: self.cookies(), trusted_hops, denials, guard, streaming }
     }
 
     fn tracer_desk(&self) -> TracerDesk {

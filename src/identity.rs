@@ -164,36 +164,28 @@ impl Identity {
 
     /// Who shows this token, as far as can be said at once. `now`: milliseconds since the epoch.
     pub fn known(&self, token: &str, now: Millis) -> Known {
-        let found = if token.len() > MAX_TOKEN {
-            Ok(Answer::Refused(Refusal::TooLong))
-        } else {
-            let digest = Digest::of(token);
-            if let Some(user) = self.remembered.find(&digest, now) {
-                self.metrics.remembered();
-                return Known::Answer(Answer::User(user));
-            }
-            self.examine(token, digest, now).map_err(|_| ())
-        };
-        match found {
+        if let Some(user) = self.remembered(token, now) {
+            return Known::Answer(Answer::User(user));
+        }
+        match self.examine(token, now) {
             Ok(answer) => Known::Answer(self.noted(answer)),
-            Err(()) => Known::MustAsk,
+            Err(_) => Known::MustAsk,
         }
     }
 
     /// Who shows this token, where [`Identity::known`] cannot say: waits for the issuer's keys, `within` at most.
     pub async fn ask(&self, token: &str, within: Duration) -> Answer {
-        let digest = Digest::of(token);
-        let first = match self.examine(token, digest, self.clock.now_ms()) {
+        let first = match self.examine(token, self.clock.now_ms()) {
             Ok(answer) => return self.noted(answer),
             Err(issuer) => issuer,
         };
         let asked = tokio::time::timeout(within, first.asked()).await;
-        let answer = asked.ok().and_then(|()| self.examine(token, digest, self.clock.now_ms()).ok());
+        let answer = asked.ok().and_then(|()| self.examine(token, self.clock.now_ms()).ok());
         self.noted(answer.unwrap_or(Answer::Unavailable))
     }
 
     /// Who shows this token, or else the issuer that must be asked first.
-    fn examine(&self, token: &str, digest: Digest, now: Millis) -> Result<Answer, &Issuer> {
+    fn examine(&self, token: &str, now: Millis) -> Result<Answer, &Issuer> {
         let outline = match Outline::read(token) {
             Ok(outline) => outline,
             Err(refusal) => return Ok(Answer::Refused(refusal)),
@@ -212,7 +204,7 @@ impl Identity {
         Ok(match token::verify(token, &key, outline.algorithm, issuer.settings(), now) {
             Ok(user) => {
                 let user = Arc::new(user);
-                self.remembered.keep(digest, key, user.clone());
+                self.remembered.keep(Digest::of(token), key, user.clone());
                 self.metrics.set_kept(self.remembered.len());
                 Answer::User(user)
             }

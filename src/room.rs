@@ -4,6 +4,7 @@ pub mod admission;
 pub mod away;
 pub mod binding;
 pub mod bits;
+pub mod checkin;
 pub mod decision;
 pub mod deny;
 pub mod digest;

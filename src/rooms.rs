@@ -8,6 +8,7 @@ mod away;
 mod calls;
 pub mod check;
 pub mod control;
+mod enter;
 pub mod feed;
 mod fresh;
 mod lookup;

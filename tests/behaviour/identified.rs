@@ -197,6 +197,17 @@ async fn a_user_has_one_place_whoever_has_verified_the_token() {
     // Envoy's word counts where no token is shown, and the backend hears of it as well.
     let by_envoy = ask(&scene.gate, by("eve", question("room=shop mode=off capacity=1", &[]))).await;
     assert_eq!(headers(&by_envoy)["x-user-id"], "eve");
+    // Also beside a token of an issuer whom only Envoy knows; but not beside one that is forged.
+    let now = anteroom::clock::Clock::system().now_ms() / 1_000;
+    let other = claims_but("eve", now, &json!({"iss": "https://id.example"}));
+    let foreign = format!("Bearer {}", scene.signer.sign(&other));
+    let forged = format!("Bearer {}", Signer::other_es256("a").sign(&claims_but("eve", now, &json!({}))));
+    for (token, expected) in [(&foreign, 200), (&forged, 401)] {
+        let asked = question("room=shop mode=off capacity=1", &[("authorization", token)]);
+        let answer = ask(&scene.gate, by("eve", asked)).await;
+        assert_eq!(status(&answer), (expected, false));
+        assert!(expected != 200 || headers(&answer)["x-user-id"] == "eve");
+    }
     let forged = scene.ask("room=shop mode=off capacity=1", &[("x-user-id", "eve")]).await;
     assert!(is_removed(&forged, "x-user-id"));
 }

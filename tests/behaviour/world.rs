@@ -119,6 +119,7 @@ impl World {
             cookies: CookiePolicy { secure: true, domain: None },
             trusted_hops: 0,
             denials: self.denials(),
+            guard: self.guard(),
             streaming,
         }
     }
