@@ -37,7 +37,7 @@ E2E_THREADS ?= 2
 # Where the demo's rooms live: memory, redis (one server) or cluster (six servers, two Anterooms).
 STORE ?= memory
 
-.PHONY: help run test manifests documents e2e chaos lint bench profile bench-arrive bench-poll bench-identity bench-envoy bench-mixed bench-memory bench-scale bench-allocations bench-pictures k6 fuzz bench-redis bench-streams bench-polling tools browser redis proxies kubectl rust clean
+.PHONY: help run test manifests documents e2e chaos lint bench profile bench-arrive bench-poll bench-identity bench-envoy bench-mixed bench-memory bench-scale bench-allocations bench-pictures k6 fuzz bench-redis bench-limits bench-streams bench-polling tools browser redis proxies kubectl rust clean
 
 help: ## lists the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -139,6 +139,9 @@ fuzz: rust ## strangers' bytes against the parsers, by libFuzzer (FUZZ_SECONDS=6
 
 bench-redis: rust redis ## what a line costs Redis: memory and CPU for each visitor, at a million waiting (no pass or fail)
 	$(CARGO) run --profile fast -p anteroom --example bench_redis
+
+bench-limits: rust redis ## what limits cost Redis: CPU and memory for each key, and calls in a flood of one address (no pass or fail)
+	$(CARGO) run --profile fast -p anteroom --example bench_limits
 
 bench-streams: rust redis ## 100,000 streams at one process: memory, CPU and Redis calls, and how soon who is called hears of it
 	$(CARGO) build --release -p anteroom --bin anteroom --example bench_streams

@@ -28,6 +28,7 @@ use crate::config::settings::{Role, Settings};
 use crate::cookie::CookiePolicy;
 use crate::drain::{DrainError, DrainTimes, Phase, Shutdown, Tasks};
 use crate::guard::deny::Denials;
+use crate::guard::{self, Guard};
 use crate::identity::Identity;
 use crate::listen::{BindError, Bound, Limits, Listen, Workers, serve_http};
 use crate::pb;
@@ -167,6 +168,8 @@ pub async fn run(
         let follow = deny::follow(file.clone(), denials.clone(), metrics.guard(), tasks.shutdown());
         tasks.spawn("deny file", follow);
     }
+    let guard = guard::Options { budget: settings.store_budget, checks: settings.role != Role::Stream };
+    let guard = Arc::new(Guard::new(guard, store.ledger(clock, &metrics), clock, &metrics));
     let wiring = Wiring {
         settings: &settings,
         metrics,
@@ -175,6 +178,7 @@ pub async fn run(
         tracer: tracer.clone(),
         workers,
         denials,
+        guard,
         identity,
     };
     wiring.listen(&mut tasks).await?;
@@ -183,6 +187,13 @@ pub async fn run(
         async move {
             rooms.feed(closing).await;
             Ok::<_, StoreError>(())
+        }
+    });
+    tasks.spawn("guard", {
+        let (guard, closing) = (wiring.guard.clone(), tasks.shutdown().closing());
+        async move {
+            guard.tend(closing).await;
+            Ok::<_, Infallible>(())
         }
     });
     store.tend(&mut tasks, &wiring.readiness, &wiring.metrics);
@@ -222,6 +233,7 @@ struct Wiring<'a> {
     tracer: Tracer,
     workers: Workers,
     denials: Arc<Denials>,
+    guard: Arc<Guard>,
     identity: Option<Arc<Identity>>,
 }
 
@@ -313,6 +325,7 @@ impl Wiring<'_> {
             max_checks: self.settings.max_checks,
             trusted_hops: self.settings.trusted_hops,
             denials: self.denials.clone(),
+            guard: self.guard.clone(),
             identity: self.identity.clone(),
         })
     }
@@ -329,7 +342,8 @@ impl Wiring<'_> {
         let streaming = Arc::new(Streaming { rooms: self.rooms.clone(), cadence, shutdown });
         let trusted_hops = settings.trusted_hops;
         let denials = self.denials.clone();
-        Desk { rooms: self.rooms.clone(), cookies: self.cookies(), trusted_hops, denials, streaming }
+        let guard = self.guard.clone();
+        Desk { rooms: self.rooms.clone(), cookies: self.cookies(), trusted_hops, denials, guard, streaming }
     }
 
     fn tracer_desk(&self) -> TracerDesk {

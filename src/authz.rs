@@ -17,13 +17,14 @@ use tokio::time::timeout_at;
 use uuid::Uuid;
 
 use crate::cookie::{CookiePolicy, TokenCookie};
+use crate::guard::Guard;
 use crate::guard::deny::Denials;
 use crate::identity::Identity;
 use crate::page::{Lang, Page, View, content_security_policy};
 use crate::pb::check::Unreadable;
 use crate::room::binding::Bearer;
 use crate::room::decision::{Bypass, Verdict};
-use crate::room::gates::{Gates, Stated};
+use crate::room::gates::Stated;
 use crate::room::name::RoomName;
 use crate::room::policy::{Mistake, Policy};
 use crate::room::state::Subject;
@@ -54,6 +55,7 @@ pub struct Gate {
     short_way: ShortWay,
     trusted_hops: usize,
     denials: Arc<Denials>,
+    guard: Arc<Guard>,
     identity: Option<Arc<Identity>>,
 }
 
@@ -77,6 +79,8 @@ pub struct GateParts {
     pub trusted_hops: usize,
     /// Who is refused before anything else.
     pub denials: Arc<Denials>,
+    /// What counts requests.
+    pub guard: Arc<Guard>,
     /// Who knows users by their tokens; `None`: only Envoy's `jwt_authn` does.
     pub identity: Option<Arc<Identity>>,
 }
@@ -94,6 +98,7 @@ impl Gate {
             max_checks,
             trusted_hops,
             denials,
+            guard,
             identity,
         } = parts;
         let in_flight = Semaphore::new(max_checks.min(Semaphore::MAX_PERMITS));
@@ -112,6 +117,7 @@ impl Gate {
             short_way,
             trusted_hops,
             denials,
+            guard,
             identity,
         }
     }
@@ -230,20 +236,26 @@ impl Gate {
             Ok(stated) => stated,
             Err(mistakes) => return (self.misconfigured(question, &mistakes), None),
         };
-        // What nobody has stated anything for is none of ours to refuse for want of a user.
-        let is_stated = room.is_some() || *gates != Gates::default();
-        if let Some(reason) = self.turned_away(question, &gates, is_stated, deadline).await {
-            let policy = room.map(|(policy, _)| policy);
-            let room = policy.as_ref().map(|policy| policy.room.clone());
-            return (Verdict::Refuse { room, reason }, policy);
+        let meant = room.as_ref().map(|(policy, _)| policy.clone());
+        let refused =
+            |reason| Verdict::Refuse { room: meant.as_ref().map(|policy| policy.room.clone()), reason };
+        if let Some(reason) = self.turned_away(question, meant.as_deref(), &gates, deadline).await {
+            return (refused(reason), meant);
         }
-        let Some((policy, source)) = room else { return (Verdict::Bypass(Bypass::NoRoom), None) };
+        let Some((policy, source)) = room else {
+            let verdict = Verdict::Bypass(Bypass::NoRoom);
+            let repeat = self.stopped_as_repeat(question, None, &gates, &verdict).await;
+            return (repeat.map_or(verdict, refused), None);
+        };
         let shown = self.shown(question, &policy);
         let check = self.rooms.check(&policy, source, question.is_preflight(), &shown);
-        let verdict = match timeout_at(deadline, check).await {
+        let mut verdict = match timeout_at(deadline, check).await {
             Ok(verdict) => verdict,
             Err(_) => self.rooms.out_of_time(&policy, &shown),
         };
+        if let Some(reason) = self.stopped_as_repeat(question, Some(&policy), &gates, &verdict).await {
+            verdict = refused(reason);
+        }
         if let Verdict::Error { message } = &verdict
             && self.mistakes.is_news(message)
         {
@@ -303,6 +315,8 @@ impl Gate {
             knows_users: true,
             address: bearer.address,
             user_agent: bearer.user_agent.map(str::to_owned),
+            // A Check lets nobody in by one: whoever recorded the request could send it again.
+            nonce: None,
         }
     }
 

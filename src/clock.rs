@@ -29,6 +29,12 @@ impl Clock {
         Self { start_ms: ms, start: Instant::now() }
     }
 
+    /// Microseconds since the epoch; it begins with a whole millisecond.
+    pub fn now_us(&self) -> u64 {
+        let passed = u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.start_ms.saturating_mul(1_000).saturating_add(passed)
+    }
+
     /// Milliseconds since the epoch.
     pub fn now_ms(&self) -> u64 {
         let passed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -69,7 +75,7 @@ mod tests {
         let copy = clock;
         assert_eq!(clock.now_ms(), 1_000);
         tokio::time::advance(Duration::from_millis(2_500)).await;
-        assert_eq!((clock.now_ms(), copy.now_ms()), (3_500, 3_500));
+        assert_eq!((clock.now_ms(), copy.now_ms(), copy.now_us()), (3_500, 3_500, 3_500_000));
     }
 
     #[test]

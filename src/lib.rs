@@ -1,6 +1,7 @@
 //! Anteroom: a virtual waiting room for Envoy. This file is the map of the house; it holds no code.
 //!
-//! Imports only run downward: `main → app → config → {authz, position, admin} → {rooms, guard, identity} → store → room`.
+//! Imports only run downward: `main → app → config → {authz, position, admin} →
+//! {rooms, guard, identity} → store → room`.
 //! `tests/tidy.rs` holds that order.
 
 pub mod admin;

@@ -13,10 +13,13 @@ use std::sync::Arc;
 
 use crate::cookie::CookiePolicy;
 use crate::drain::Shutdown;
+use crate::guard::Guard;
 use crate::guard::deny::Denials;
+use crate::room::checkin::Nonce;
 use crate::room::deny::Asker;
-use crate::rooms::Rooms;
-use crate::rooms::visit::{Shown, VisitError};
+use crate::rooms::visit::{Answer, Shown, VisitError};
+use crate::rooms::{Room, Rooms};
+use crate::telemetry::metrics::label::counting::OnceScope;
 use cadence::Cadence;
 
 /// What the visitors' interfaces work with.
@@ -30,11 +33,29 @@ pub struct Desk {
     pub trusted_hops: usize,
     /// Who is refused before anything else, whatever the room.
     pub denials: Arc<Denials>,
+    /// What may be done once: a check-in with a nonce.
+    pub guard: Arc<Guard>,
     /// What streams work with.
     pub streaming: Arc<Streaming>,
 }
 
+/// The header, or metadata, of the nonce of a check-in.
+const NONCE_HEADER: &str = "x-anteroom-nonce";
+
 impl Desk {
+    /// Lets a called visitor in, and uses up the nonce where the room wants one: only then, so that whoever asks too
+    /// early may ask again with the same.
+    async fn let_in(&self, room: &Arc<Room>, shown: &Shown) -> Result<Answer, VisitError> {
+        let answer = self.rooms.enter(room, shown).await?;
+        if let Some((ttl, nonce)) = answer.uses_nonce_for.zip(shown.nonce.as_ref()) {
+            let key = [room.name().as_str().as_bytes(), nonce.as_bytes()];
+            if !self.guard.once.first(OnceScope::Nonce, &key, ttl).await? {
+                return Err(VisitError::UsedNonce);
+            }
+        }
+        Ok(answer)
+    }
+
     /// Refuses whom the deny list names. Here nobody is a verified user.
     fn look_at(&self, shown: &Shown) -> Result<(), VisitError> {
         let asker = Asker { address: shown.address, user_agent: shown.user_agent.as_deref(), subject: None };
@@ -43,6 +64,12 @@ impl Desk {
         }
         Ok(())
     }
+}
+
+/// The nonce among a header's values: there is one, and it is well-formed.
+fn nonce<'v>(mut values: impl Iterator<Item = &'v [u8]>) -> Option<Nonce> {
+    let first = values.next()?;
+    values.next().is_none().then(|| Nonce::parse(first)).flatten()
 }
 
 /// What all streams share.

@@ -5,15 +5,14 @@
 
 mod answer;
 mod away;
-mod breaker;
 mod calls;
 pub mod check;
 pub mod control;
+mod enter;
 pub mod feed;
 mod fresh;
 mod lookup;
 pub mod marks;
-mod outage;
 pub mod passes;
 pub mod poll;
 mod rejoin;
@@ -39,16 +38,16 @@ use crate::room::policy::{Millis, Policy, Source};
 use crate::room::snapshot::Snapshot;
 use crate::room::state::{Beats, Call, Hints};
 use crate::room::token::{Claims, KeyRing, Kind, TokenError};
+use crate::store::breaker::Breaker;
+use crate::store::timed::{Timed, Words};
 use crate::store::{Store, StoreError};
 use crate::telemetry::logs::OncePer;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::label::VerdictLabel;
 use crate::telemetry::metrics::room::RoomMetrics;
-use breaker::Breaker;
 use fresh::Fresh;
 use lookup::Lookups;
 use marks::Marks;
-use outage::Outage;
 use passes::Passes;
 use replaced::Replaced;
 use users::{Quota, Users};
@@ -73,6 +72,9 @@ pub struct Options {
 /// For how many ticks after a Check its limits go along with store calls: a second, as ticks are by default.
 const RESTATED: u8 = 5;
 
+/// What is said of the store.
+const OUTAGE: Words = Words { out: "the store is out", back: "the store is back" };
+
 /// The rooms of this process.
 pub struct Rooms {
     options: Options,
@@ -83,7 +85,7 @@ pub struct Rooms {
     metrics: Arc<Metrics>,
     known: RwLock<HashMap<RoomName, Arc<Room>>>,
     streams: Arc<tokio::sync::Semaphore>,
-    outage: Outage,
+    timed: Timed,
     lookups: Lookups,
     /// Wakes the feed before its time.
     hurry: tokio::sync::Notify,
@@ -142,6 +144,7 @@ impl Rooms {
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
+            timed: Timed::new(options.store_budget, clock, metrics.clone(), OUTAGE),
             options,
             store,
             keys,
@@ -150,7 +153,6 @@ impl Rooms {
             metrics,
             known: RwLock::default(),
             streams: Arc::new(tokio::sync::Semaphore::new(options.max_streams)),
-            outage: Outage::default(),
             lookups: Lookups::default(),
             hurry: tokio::sync::Notify::new(),
             users: Arc::default(),

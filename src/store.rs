@@ -1,9 +1,14 @@
 //! Where rooms are kept: one trait, one method per operation of `room::state`.
 
+pub mod breaker;
 pub mod checkpoint;
+pub mod expiring;
+pub mod ledger;
 pub mod memory;
+pub mod outage;
 pub mod redis;
 pub mod target;
+pub mod timed;
 
 use async_trait::async_trait;
 

@@ -106,7 +106,10 @@ export class Anteroom {
    */
   watch(onChange?: (standing: Standing) => void, options?: Abortable): Promise<Standing>;
 
-  /** Turns a call into a session. Twice gives the same one. Tries again as `join` does. */
+  /**
+   * Turns a call into a session. Twice gives the same one. With a new nonce each time, for rooms that want one
+   * (`checkin: nonce`). Tries again as `join` does.
+   */
   enter(options?: Abortable): Promise<Standing>;
 
   /** Gives up place and session at once; also when there is nothing to give up. */

@@ -24,6 +24,12 @@ const retryAfter = (answer) => seconds(answer.headers.get("retry-after"));
 const isOf = (answer, type) => (answer.headers.get("content-type") || "").startsWith(type);
 const field = (block, name) => block.match(new RegExp(`^${name}: ?(.*)$`, "m"))?.[1];
 
+// Made up anew for each check-in, for rooms that want one (`checkin: nonce`). Nothing secret: it only has to be another one
+// each time. Not every page and not every Node has randomUUID.
+const nonce = () =>
+  globalThis.crypto?.randomUUID?.() ??
+  [Date.now(), Math.random(), Math.random()].map((n) => n.toString(36).slice(-12)).join("_").replaceAll(".", "-").padEnd(16, "_");
+
 // Listens until the returned function is called. Without a page there is nothing to hear.
 function on(events, act) {
   for (const name of events) globalThis.addEventListener?.(name, act);
@@ -221,9 +227,12 @@ export class Anteroom {
   async #insist(call, signal) {
     for (let tries = 1; ; tries++) {
       try {
-        return this.#take(await this.#json(await this.#send("POST", call, signal)));
+        const once = call === "enter" ? { "x-anteroom-nonce": nonce() } : {};
+        return this.#take(await this.#json(await this.#send("POST", call, signal, once)));
       } catch (error) {
-        if (signal?.aborted || tries > 3 || !PASSING.includes(error.status)) throw error;
+        // 409: the nonce was used before, by this very request if a proxy sent it twice. The next one is another.
+        const passes = PASSING.includes(error.status) || error.status === 409;
+        if (signal?.aborted || tries > 3 || !passes) throw error;
         await pause(spread(Math.max(error.retryAfter, 2 ** (tries - 1))), signal);
       }
     }

@@ -1,5 +1,5 @@
 // The behaviour of the waiting page: shows every standing it is told, keeps exactly one connection or timer,
-// and enters by loading the visitor's own address again.
+// and enters by loading the visitor's own address again, after checking in where the room wants a nonce for that.
 (() => {
   "use strict";
   const read = (id) => JSON.parse(document.getElementById(id).textContent);
@@ -159,6 +159,39 @@
     else location.replace(location.href);
   }
 
+  // Served to somebody called, this page is the answer of a room that wants a nonce to come in (`checkin: nonce`): to
+  // load it again would bring it again. So: in by the API, then on to where the visitor was going.
+  async function enter() {
+    over = true;
+    const abort = new AbortController();
+    after(10, () => abort.abort());
+    let pause = 0;
+    try {
+      // Nothing secret: it only has to be another one each time. (randomUUID is for secure pages only.)
+      const nonce = Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(36).padStart(7, "0"));
+      const answer = await fetch(base + "enter", {
+        method: "POST",
+        cache: "no-store",
+        headers: { accept: "application/json", "x-anteroom-nonce": nonce.join("-") },
+        signal: abort.signal,
+      });
+      if (answer.ok) {
+        const last = memory.entered || 0;
+        remember({ entered: Date.now() });
+        // Where that did not help just now, as without cookies, it must not become a storm.
+        if (!remembers || Math.abs(Date.now() - last) < 180000) return reload(1);
+        return load();
+      }
+      if (![409, 429, 502, 503, 504].includes(answer.status)) return reload(1 + 4 * Math.random());
+      pause = clamp(answer.headers.get("retry-after"), 0, 300);
+    } catch {
+      // No answer: the same session is given again.
+    }
+    failures++;
+    connection("lost");
+    soon(Math.max(pause, Math.min(60, 2 ** failures)), enter);
+  }
+
   // Takes in a standing; true while the visitor goes on waiting.
   function take(standing) {
     if (!standing || standing.room !== start.room || !STATUSES.includes(standing.status)) {
@@ -264,6 +297,9 @@
       if (navigator.onLine === false) return after(2, again);
       load();
     });
+  } else if (start.status === "called") {
+    show(start);
+    after(Math.random() * 0.3, enter);
   } else if (take(start)) {
     connection("connecting");
     soon(1, listen);

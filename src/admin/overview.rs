@@ -226,8 +226,12 @@ fn written(policy: &Policy) -> Map<String, Value> {
         written.insert(key.to_owned(), Value::String(text));
     }
     // What is not set stands there as well, whether or not a store writes it.
-    if let Ok(bind) = serde_json::to_value(policy.bind) {
-        written.insert("bind".to_owned(), bind);
+    for (key, value) in
+        [("bind", serde_json::to_value(policy.bind)), ("checkin", serde_json::to_value(policy.checkin))]
+    {
+        if let Ok(value) = value {
+            written.insert(key.to_owned(), value);
+        }
     }
     for key in KEYS {
         written.entry(key).or_insert(Value::Null);

@@ -15,7 +15,9 @@ use crate::drain::{Shutdown, Tasks};
 use crate::room::name::RoomName;
 use crate::store::Store;
 use crate::store::checkpoint::{Checkpoint, CheckpointError};
+use crate::store::ledger::Ledger;
 use crate::store::memory::MemoryStore;
+use crate::store::memory::ledger::MemoryLedger;
 use crate::store::redis::RedisStore;
 use crate::store::redis::shards::{ConnectError, Health, Shards, Timing};
 use crate::store::target::Target;
@@ -63,6 +65,14 @@ impl Opened {
         match self {
             Self::Memory { store, .. } => store.clone(),
             Self::Redis(store) => store.clone(),
+        }
+    }
+
+    /// What is counted together, where the rooms are.
+    pub(super) fn ledger(&self, clock: Clock, metrics: &Metrics) -> Arc<dyn Ledger> {
+        match self {
+            Self::Memory { .. } => Arc::new(MemoryLedger::new(clock, metrics.counting())),
+            Self::Redis(store) => Arc::new(store.ledger()),
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Where the filter has `allowed_headers`, these must be among them: `accept`, `accept-language`, `cookie`,
 //! `content-type`, `origin`, `access-control-request-method`, `upgrade`, `x-grpc-web`, `x-request-id`,
-//! `traceparent`, `x-forwarded-for`, `user-agent` and everything that begins with `x-anteroom-`.
+//! `traceparent`, `x-forwarded-for`, `user-agent`, `idempotency-key` and everything that begins with `x-anteroom-`.
 
 mod accept;
 mod metadata;

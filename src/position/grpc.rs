@@ -8,8 +8,8 @@ use futures_util::Stream;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status as GrpcStatus};
 
-use super::Desk;
 use super::watching::{Watching, Word};
+use super::{Desk, NONCE_HEADER, nonce};
 use crate::client_address;
 use crate::cookie::TokenCookie;
 use crate::listen::Progress;
@@ -67,9 +67,11 @@ impl WaitingRoom for Desk {
         &self,
         request: Request<pb::EnterRequest>,
     ) -> Result<Response<pb::EnterResponse>, GrpcStatus> {
-        let shown = self.shown(&request, &request.get_ref().ticket, "")?;
+        let mut shown = self.shown(&request, &request.get_ref().ticket, "")?;
+        let nonces = request.metadata().get_all(NONCE_HEADER);
+        shown.nonce = nonce(nonces.iter().map(MetadataValue::as_encoded_bytes));
         let room = self.room(&request.get_ref().room).await?;
-        let answer = self.rooms.enter(&room, &shown).await.map_err(|error| refused(&error))?;
+        let answer = self.let_in(&room, &shown).await.map_err(|error| refused(&error))?;
         Ok(Response::new(pb::EnterResponse {
             expires: expires(&answer),
             standing: Some(standing(&answer.standing)),
@@ -149,6 +151,7 @@ impl Desk {
                 self.trusted_hops,
             ),
             user_agent: metadata.get("user-agent").and_then(|value| value.to_str().ok()).map(str::to_owned),
+            nonce: None,
         };
         self.look_at(&shown).map_err(|error| refused(&error))?;
         Ok(shown)
@@ -165,6 +168,8 @@ fn refused(error: &VisitError) -> GrpcStatus {
     match error {
         VisitError::NoToken | VisitError::NoSubject => GrpcStatus::unauthenticated(message),
         VisitError::Denied => GrpcStatus::permission_denied(message),
+        VisitError::NoNonce => GrpcStatus::invalid_argument(message),
+        VisitError::UsedNonce => GrpcStatus::already_exists(message),
         VisitError::NotCalled(_) => GrpcStatus::failed_precondition(message),
         VisitError::Gone(_) => GrpcStatus::aborted(message),
         VisitError::TooManyStreams | VisitError::Store(StoreError::TooManyRooms { .. }) => {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use super::problem::{Problem, problem};
 use super::watching::Watching;
-use super::{Desk, document, sse};
+use super::{Desk, NONCE_HEADER, document, nonce, sse};
 use crate::client_address;
 use crate::cookie::TokenCookie;
 use crate::room::name::RoomName;
@@ -84,8 +84,9 @@ async fn position(desk: State<Desk>, room: Name, headers: HeaderMap) -> Result<R
 }
 
 async fn enter(desk: State<Desk>, room: Name, headers: HeaderMap) -> Result<Response, Problem> {
-    let (room, shown) = desk.visitor(room, &headers).await?;
-    let answer = desk.rooms.enter(&room, &shown).await?;
+    let (room, mut shown) = desk.visitor(room, &headers).await?;
+    shown.nonce = nonce(values(&headers, NONCE_HEADER));
+    let answer = desk.let_in(&room, &shown).await?;
     Ok(desk.tell(&room, &headers, StatusCode::OK, &answer))
 }
 
@@ -153,6 +154,7 @@ impl Desk {
             knows_users: false,
             address: client_address::of(values(headers, "x-forwarded-for"), None, self.trusted_hops),
             user_agent: headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned),
+            nonce: None,
         };
         self.look_at(&shown)?;
         Ok((room, shown))

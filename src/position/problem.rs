@@ -45,6 +45,8 @@ impl IntoResponse for Problem {
         let (status, standing): (_, Option<&Standing>) = match &error {
             VisitError::NoToken | VisitError::NoSubject => (StatusCode::UNAUTHORIZED, None),
             VisitError::Denied => (StatusCode::FORBIDDEN, None),
+            VisitError::NoNonce => (StatusCode::BAD_REQUEST, None),
+            VisitError::UsedNonce => (StatusCode::CONFLICT, None),
             VisitError::NotCalled(standing) => (StatusCode::FORBIDDEN, Some(standing)),
             VisitError::Gone(standing) => (StatusCode::GONE, Some(standing)),
             VisitError::Store(StoreError::NoRoom(_)) => (StatusCode::NOT_FOUND, None),

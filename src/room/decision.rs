@@ -1,5 +1,7 @@
 //! What a Check comes to, and how it gets there.
 
+use super::checkin::Checkin;
+use super::gcra::{Micros, Quota};
 use super::name::RoomName;
 use super::pass;
 use super::policy::{Identity, Millis, Mode, OnOutage, Policy};
@@ -65,8 +67,27 @@ pub enum Refusal {
     UserUnknown,
     /// 401: the room wants a signed-in user (`identity: subject`) and the request names none.
     NoSubject,
+    /// 429: a limit of the route is used up.
+    Limited(Limited),
+    /// 400: the route wants an idempotency key, and there is none, or none that could be one.
+    NoKey,
+    /// 409: a request with this idempotency key has passed already.
+    Repeated,
     /// 503: the store is out and the policy says `closed`.
     Outage,
+}
+
+/// A limit that is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limited {
+    /// Whose requests it counts: `ip`, `user` or `client`.
+    pub scope: &'static str,
+    /// The limit.
+    pub quota: Quota,
+    /// How long until one more request is allowed.
+    pub retry_after: Micros,
+    /// How long until the whole burst is.
+    pub reset: Micros,
 }
 
 /// A visitor let in.
@@ -89,7 +110,7 @@ pub struct Admission {
 /// A visitor in line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wait {
-    /// Where they stand; its `status` is `waiting` or, for a moment, `called`.
+    /// Where they stand; its `status` is `waiting` or, where a nonce is wanted to come in, `called`.
     pub standing: Standing,
     /// HTTP status of the answer.
     pub status: u16,
@@ -134,6 +155,8 @@ pub enum Step {
     Renew,
     /// In line at this position. No store call.
     Wait(u64),
+    /// Called, and to come in with a nonce, which no Check shows. No store call.
+    Called,
     /// Show the ticket to the store: it was called, or only the store can tell.
     Enter,
     /// Ask the store for a number.
@@ -160,6 +183,7 @@ pub fn decide(facts: &Facts<'_>) -> Step {
     match (facts.ticket, facts.known) {
         (None, _) => Step::Arrive,
         (Some(_), Some(Known::Waiting(position))) => Step::Wait(position),
+        (Some(_), Some(Known::Called)) if facts.policy.checkin == Checkin::Nonce => Step::Called,
         // Gone too: the session may be there while the answer that carried the pass was lost on its way.
         (Some(_), _) => Step::Enter,
     }
@@ -227,6 +251,19 @@ mod tests {
         assert_eq!(decide(&with(Some(Known::Waiting(3)))), Step::Wait(3));
         for known in [None, Some(Known::Called), Some(Known::Gone), Some(Known::Unknown)] {
             assert_eq!(decide(&with(known)), Step::Enter);
+        }
+        assert_eq!(decide(&facts(&policy)), Step::Arrive);
+    }
+
+    #[test]
+    fn where_a_nonce_is_wanted_a_check_takes_up_no_call() {
+        let policy = policy(&[("checkin", "nonce")]);
+        let ticket = claims(100);
+        let with = |known| decide(&Facts { ticket: Some(&ticket), known, ..facts(&policy) });
+        assert_eq!(with(Some(Known::Called)), Step::Called);
+        assert_eq!(with(Some(Known::Waiting(3))), Step::Wait(3));
+        for known in [None, Some(Known::Gone), Some(Known::Unknown)] {
+            assert_eq!(with(known), Step::Enter, "only the store can tell");
         }
         assert_eq!(decide(&facts(&policy)), Step::Arrive);
     }

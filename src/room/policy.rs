@@ -5,6 +5,7 @@
 use std::fmt;
 
 use super::binding::Bind;
+use super::checkin::Checkin;
 use super::name::RoomName;
 use super::origins::Origins;
 use super::rate::Rate;
@@ -110,6 +111,9 @@ pub struct Policy {
     /// What tickets and passes are bound to. Not written where there is nothing, for the same reason.
     #[serde(default, skip_serializing_if = "Bind::is_none")]
     pub bind: Bind,
+    /// What a called visitor shows to come in. Not written where it is the ticket, for the same reason.
+    #[serde(default, skip_serializing_if = "Checkin::is_by_ticket")]
+    pub checkin: Checkin,
 }
 
 /// One thing wrong with a policy or setting: where, what, and what would be right.
@@ -130,7 +134,7 @@ impl fmt::Display for Mistake {
 }
 
 /// Every key of a policy, in the order of the documentation.
-pub const KEYS: [&str; 14] = [
+pub const KEYS: [&str; 15] = [
     "room",
     "capacity",
     "rate",
@@ -145,6 +149,7 @@ pub const KEYS: [&str; 14] = [
     "identity",
     "allow_origins",
     "bind",
+    "checkin",
 ];
 
 impl Policy {
@@ -165,6 +170,7 @@ impl Policy {
             identity: Identity::Ticket,
             allow_origins: Origins::default(),
             bind: Bind::None,
+            checkin: Checkin::Ticket,
         }
     }
 
@@ -277,6 +283,10 @@ impl Reader {
                     ("user_agent", Bind::UserAgent),
                 ];
                 (set(&mut policy.bind, choice(value, &choices)), "write none, subject, ip or user_agent")
+            }
+            "checkin" => {
+                let choices = [("ticket", Checkin::Ticket), ("nonce", Checkin::Nonce)];
+                (set(&mut policy.checkin, choice(value, &choices)), "write ticket or nonce")
             }
             _ => return self.mistakes.push(unknown_key(key, &KEYS)),
         };

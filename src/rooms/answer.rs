@@ -26,6 +26,9 @@ impl Rooms {
                 room.hear(place);
                 Answer::told(place, snapshot.waiting_at(place, position))
             }
+            Outcome::Admitted(place, _) if room.keeps_back(&snapshot, place, held, shown) => {
+                Answer::called(room, &snapshot, place)
+            }
             Outcome::Admitted(place, until) => {
                 let mut answer = Answer::told(place, snapshot.not_waiting(place, Status::Admitted));
                 answer.pass = Some(self.issue_pass(room, place, until, room.bound(held, shown))?);
@@ -39,11 +42,13 @@ impl Rooms {
             }
             Outcome::Gone(place) => Answer::told(place, snapshot.not_waiting(place, Status::Gone)),
         };
-        if answer.standing.status == Status::Waiting && held.is_none_or(|held| ticket::is_worn(held, now)) {
+        let has_place = matches!(answer.standing.status, Status::Waiting | Status::Called);
+        if has_place && held.is_none_or(|held| ticket::is_worn(held, now)) {
             answer.ticket = Some(self.issue_ticket(
                 room,
                 answer.place,
-                answer.standing.position,
+                // A call is in front of everybody.
+                answer.standing.position.max(1),
                 room.bound(held, shown),
             )?);
         }
@@ -90,6 +95,6 @@ impl Room {
 impl Answer {
     /// Where somebody stands, and no tokens.
     pub(super) fn told(place: Place, standing: Standing) -> Self {
-        Self { standing, place, ticket: None, pass: None, is_new: false }
+        Self { standing, place, ticket: None, pass: None, is_new: false, uses_nonce_for: None }
     }
 }

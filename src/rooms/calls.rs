@@ -1,6 +1,4 @@
-//! Store calls: within the budget, measured, and not made at all where the last ones have failed.
-
-use std::time::Instant;
+//! Store calls: not made at all where the last ones have failed.
 
 use super::{Room, Rooms};
 use crate::store::StoreError;
@@ -35,38 +33,12 @@ impl Rooms {
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let begun = self.now();
-        let result = self.timed(operation, call).await;
+        let result = self.timed.call(operation, call).await;
         let is_out = matches!(result, Err(StoreError::Unavailable(_)));
         let turned = if is_out { room.breaker.failed(begun, self.now()) } else { room.breaker.answered() };
         if turned {
             // As it is now: another call may have turned it back.
             room.metrics.set_cut_off(room.breaker.is_open());
-        }
-        result
-    }
-
-    /// Runs a store call within the budget, and measures it.
-    pub(super) async fn timed<T>(
-        &self,
-        operation: StoreOp,
-        call: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
-        let begun = Instant::now();
-        let budget = self.options.store_budget;
-        let result = match tokio::time::timeout(budget, call).await {
-            Ok(result) => result,
-            Err(_) => Err(StoreError::Unavailable(format!("no answer within {budget:?}"))),
-        };
-        self.metrics.store_call_took(operation, begun.elapsed());
-        match &result {
-            Ok(_) if self.outage.answered(self.now()) => tracing::info!("the store is back"),
-            Err(error) => {
-                self.metrics.store_call_failed(operation, error.into());
-                if matches!(error, StoreError::Unavailable(_)) && self.outage.failed(self.now()) {
-                    tracing::error!(%error, "the store is out");
-                }
-            }
-            Ok(_) => {}
         }
         result
     }

@@ -108,13 +108,16 @@ impl Rooms {
                 let outcome = Outcome::Waiting(ticket.place(), position);
                 Self::verdict(room, policy, self.answer(room, outcome, Some(ticket), shown).await?)
             }
+            (Step::Called, _, Some(ticket)) if let Some(snapshot) = snapshot => {
+                Self::verdict(room, policy, Answer::called(room, snapshot, ticket.place()))
+            }
             (Step::Enter, _, Some(ticket)) => match self.present(room, ticket.place()).await? {
                 Outcome::Gone(_) => self.newcomer(room, policy, shown).await?,
                 outcome => {
                     Self::verdict(room, policy, self.answer(room, outcome, Some(ticket), shown).await?)
                 }
             },
-            (Step::Admit | Step::Renew | Step::Wait(_) | Step::Enter | Step::Arrive, ..) => {
+            (Step::Admit | Step::Renew | Step::Wait(_) | Step::Called | Step::Enter | Step::Arrive, ..) => {
                 self.newcomer(room, policy, shown).await?
             }
         };

@@ -114,7 +114,7 @@ impl Rooms {
         // Only rooms that exist are kept: a visitor's word alone opens none.
         let (call, nobody) = (Call::default(), Beats::new());
         let observe = self.store.observe(name, &call, &nobody, None);
-        let known = self.timed(StoreOp::Observe, observe).await;
+        let known = self.timed.call(StoreOp::Observe, observe).await;
         if let Err(StoreError::NoRoom(_)) = &known {
             self.lookups.unknown.lock().note(name, self.now());
         }

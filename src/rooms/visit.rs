@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Room, Rooms};
 use crate::room::binding::Bearer;
+use crate::room::checkin::Nonce;
 use crate::room::policy::{Identity, Millis, Mode, Policy, Rejoin};
 use crate::room::snapshot::{Known, Snapshot};
 use crate::room::standing::{Place, Standing, Status};
@@ -33,6 +35,8 @@ pub struct Shown {
     pub address: Option<IpAddr>,
     /// With what, as sent.
     pub user_agent: Option<String>,
+    /// The nonce of a check-in; only where somebody asks to come in.
+    pub nonce: Option<Nonce>,
 }
 
 impl Shown {
@@ -71,6 +75,8 @@ pub struct Answer {
     pub pass: Option<Issued>,
     /// A number was given by this call.
     pub is_new: bool,
+    /// The nonce has to be used up before this is told, and stays so for this long; `None`: none was wanted.
+    pub uses_nonce_for: Option<Duration>,
 }
 
 /// Why a visitor gets no answer.
@@ -88,6 +94,14 @@ pub enum VisitError {
     /// Entered before being called.
     #[error("it is not your turn yet")]
     NotCalled(Box<Standing>),
+    /// The room wants a nonce to come in.
+    #[error("this room wants the header x-anteroom-nonce to come in: {rule}", rule = Nonce::RULE)]
+    NoNonce,
+    /// The nonce was used before.
+    #[error(
+        "this nonce was used before; make up another one and ask again: whoever was let in is let in again"
+    )]
+    UsedNonce,
     /// The place is gone.
     #[error("this place is gone: it was left, silent for too long, or its call ran out; join again")]
     Gone(Box<Standing>),
@@ -159,26 +173,6 @@ impl Rooms {
         match self.show(room, &held, shown, true).await? {
             Some(answer) => Ok(answer),
             None => Ok(Answer::told(held.place(), snapshot.not_waiting(held.place(), Status::Gone))),
-        }
-    }
-
-    /// Turns a call into a session; once inside, gives the same session again.
-    pub async fn enter(&self, room: &Arc<Room>, shown: &Shown) -> Result<Answer, VisitError> {
-        let snapshot = self.snapshot_of(room).await?;
-        let Some(held) = self.held(room, Some(&snapshot), shown) else {
-            return self.inside(room, &snapshot, shown).ok_or(VisitError::NoToken);
-        };
-        let outcome = self.present(room, held.place()).await?;
-        if let Outcome::Gone(_) = outcome
-            && let Some(answer) = self.inside(room, &snapshot, shown)
-        {
-            return Ok(answer);
-        }
-        let answer = self.answer(room, outcome, Some(&held), shown).await?;
-        match answer.standing.status {
-            Status::Admitted => Ok(answer),
-            Status::Gone => Err(VisitError::Gone(Box::new(answer.standing))),
-            Status::Waiting | Status::Called => Err(VisitError::NotCalled(Box::new(answer.standing))),
         }
     }
 
@@ -271,7 +265,7 @@ impl Rooms {
     }
 
     /// The answer to whoever shows a pass that holds.
-    fn inside(&self, room: &Room, snapshot: &Snapshot, shown: &Shown) -> Option<Answer> {
+    pub(super) fn inside(&self, room: &Room, snapshot: &Snapshot, shown: &Shown) -> Option<Answer> {
         let (pass, _) = self.valid_pass(room, Some(snapshot), shown)?;
         Some(Answer::told(pass.place(), snapshot.not_waiting(pass.place(), Status::Admitted)))
     }
@@ -288,10 +282,8 @@ impl Rooms {
         let place = held.place();
         let outcome = match room.know(&snapshot, place) {
             Known::Waiting(position) => Outcome::Waiting(place, position),
-            Known::Called if only_look => {
-                // They are there, should another of their tabs have gone away.
-                room.hear(place);
-                return Ok(Some(Answer::told(place, snapshot.not_waiting(place, Status::Called))));
+            Known::Called if only_look || room.wants_nonce() => {
+                return Ok(Some(Answer::called(room, &snapshot, place)));
             }
             _ => self.present(room, place).await?,
         };

@@ -108,6 +108,8 @@ impl Rooms {
         let snapshot = self.snapshot_of(room).await?;
         Ok(match self.present(room, place).await? {
             Outcome::Waiting(place, position) => snapshot.waiting_at(place, position),
+            // Inside, or let in just now; but the pass is still to be had with a nonce.
+            Outcome::Admitted(place, _) if room.wants_nonce() => snapshot.not_waiting(place, Status::Called),
             Outcome::Admitted(place, _) => snapshot.not_waiting(place, Status::Admitted),
             Outcome::Gone(place) => snapshot.not_waiting(place, Status::Gone),
         })

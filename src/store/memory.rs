@@ -1,5 +1,7 @@
 //! The embedded store: the model behind a lock, one lock per room, with an optional checkpoint on disk.
 
+pub mod ledger;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -4,6 +4,7 @@ mod decode;
 mod encode;
 mod keys;
 mod lane;
+pub mod ledger;
 mod operation;
 pub mod script;
 mod scripts;

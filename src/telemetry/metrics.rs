@@ -1,5 +1,6 @@
 //! Metrics: handles looked up ahead of time, and their text for Prometheus.
 
+pub mod counting;
 pub mod guard;
 mod handles;
 pub mod identity;
@@ -22,6 +23,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use self::counting::CountingMetrics;
 use self::guard::GuardMetrics;
 use self::handles::{By, counter, counters, gauge, gauges, histograms, pair_counters};
 use self::identity::IdentityMetrics;
@@ -65,6 +67,7 @@ pub struct Metrics {
     identity: IdentityMetrics,
     operator_calls: By<OperatorCall, By<OperatorResult, Counter>>,
     guard: GuardMetrics,
+    counting: CountingMetrics,
 }
 
 impl Metrics {
@@ -137,6 +140,7 @@ impl Metrics {
             identity: IdentityMetrics::register(registry),
             operator_calls: pair_counters(registry, "operator_calls", "Calls of operators", ["op", "result"]),
             guard: GuardMetrics::register(registry),
+            counting: CountingMetrics::register(registry),
             registry: root,
         }
     }
@@ -252,6 +256,11 @@ impl Metrics {
     /// The handles of the gates before the rooms.
     pub fn guard(&self) -> GuardMetrics {
         self.guard.clone()
+    }
+
+    /// The handles of what replicas count together.
+    pub fn counting(&self) -> CountingMetrics {
+        self.counting.clone()
     }
 
     /// The handles of the connections to Redis.

@@ -323,6 +323,14 @@ async fn every_answer_is_described_and_every_description_is_true() {
             c.send(&api, &room(call), &[app], "").await.is(401);
         }
     }
+    let nonces = Api::open("capacity=1 checkin=nonce");
+    let pass_of_another = nonces.shop("POST join", &[]).await.token("pass");
+    let called = nonces.shop("POST join", &[]).await.token("ticket");
+    nonces.shop("DELETE pass", &[("x-anteroom-pass", &pass_of_another)]).await;
+    let shown = [("x-anteroom-ticket", called.as_str()), ("x-anteroom-nonce", "0123456789abcdef")];
+    c.send(&nonces, &room("POST enter"), &shown[..1], "").await.is(400);
+    c.send(&nonces, &room("POST enter"), &shown, "").await.is(200);
+    c.send(&nonces, &room("POST enter"), &shown, "").await.is(409);
     let users = Api::open("capacity=0 identity=subject");
     c.send(&users, &room("POST join"), &[], "").await.is(401);
     let off = Api::open("mode=off");

@@ -32,7 +32,9 @@ async fn preflights_are_answered_without_a_store() {
         assert!(names(answered.is(204), APP), "{call}: {:?}", answered.headers);
         assert_eq!(answered.header("access-control-allow-methods"), "GET, HEAD, POST, DELETE");
         let allowed = answered.header("access-control-allow-headers");
-        for header in ["content-type", "x-anteroom-ticket", "x-anteroom-pass", "last-event-id"] {
+        for header in
+            ["content-type", "x-anteroom-ticket", "x-anteroom-pass", "x-anteroom-nonce", "last-event-id"]
+        {
             assert!(allowed.split(", ").any(|name| name == header), "{header} in {allowed}");
         }
         assert_eq!(answered.header("access-control-max-age"), "600");

@@ -153,3 +153,26 @@ async fn a_room_of_users_wants_one() {
     let mut service = Service::open(World::new(), "capacity=1 identity=subject").await;
     assert_eq!(service.join("").await.err(), Some(Code::Unauthenticated));
 }
+
+#[tokio::test]
+async fn a_room_that_wants_a_nonce_takes_it_by_metadata() {
+    let mut service = Service::open(World::new(), "capacity=1 checkin=nonce").await;
+    let pass = service.join("").await.unwrap().pass.unwrap();
+    let ticket = service.join("").await.unwrap().ticket.unwrap();
+    service.leave("", &pass).await.unwrap();
+    let mut enter = async |nonce: &str| {
+        let mut request = Request::new(pb::EnterRequest { room: "shop".into(), ticket: ticket.clone() });
+        request.metadata_mut().insert("x-anteroom-nonce", nonce.parse().unwrap());
+        service
+            .client
+            .enter(request)
+            .await
+            .map(|answer| answer.into_inner().pass)
+            .map_err(|status| status.code())
+    };
+    assert_eq!(enter("short").await, Err(Code::InvalidArgument));
+    assert!(!enter("0123456789abcdef").await.unwrap().is_empty());
+    assert_eq!(enter("0123456789abcdef").await, Err(Code::AlreadyExists));
+    assert!(!enter("0123456789abcdeg").await.unwrap().is_empty());
+    assert_eq!(service.enter(&ticket).await.err(), Some(Code::InvalidArgument), "none at all");
+}

@@ -6,6 +6,7 @@
 mod api;
 mod audit;
 mod away;
+mod checkin;
 mod checkpoint;
 mod contract;
 mod cors;

@@ -9,6 +9,7 @@ use anteroom::clock::Clock;
 use anteroom::cookie::CookiePolicy;
 use anteroom::drain::{DrainTimes, Tasks};
 use anteroom::guard::deny::Denials;
+use anteroom::guard::{self, Guard};
 use anteroom::identity::Identity;
 use anteroom::page::Page;
 use anteroom::position::cadence::Cadence;
@@ -19,6 +20,7 @@ use anteroom::room::token::{Key, KeyRing, Material};
 use anteroom::rooms::visit::{Answer, Shown};
 use anteroom::rooms::{Options, Room, Rooms};
 use anteroom::routes::Routes;
+use anteroom::store::memory::ledger::MemoryLedger;
 use anteroom::telemetry::metrics::Metrics;
 use anteroom::telemetry::trace::Tracer;
 use futures_util::StreamExt as _;
@@ -117,6 +119,7 @@ impl World {
             cookies: CookiePolicy { secure: true, domain: None },
             trusted_hops: 0,
             denials: self.denials(),
+            guard: self.guard(),
             streaming,
         }
     }
@@ -146,8 +149,16 @@ impl World {
             max_checks,
             trusted_hops: 0,
             denials: self.denials(),
+            guard: self.guard(),
             identity: None,
         }
+    }
+
+    /// A guard that counts for itself.
+    fn guard(&self) -> Arc<Guard> {
+        let ledger = MemoryLedger::new(self.clock, self.metrics.counting());
+        let options = guard::Options { budget: STORE_BUDGET, checks: true };
+        Arc::new(Guard::new(options, Arc::new(ledger), self.clock, &self.metrics))
     }
 
     /// The value of a metric, by its name and labels as they stand in the text; 0 where there is none.

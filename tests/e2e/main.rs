@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 mod browser;
+mod checkin;
 mod client;
 mod cors;
 mod cross_origin;
@@ -13,6 +14,7 @@ mod decisions;
 mod deny;
 mod doors;
 mod entering;
+mod floods;
 mod grpc;
 mod grpc_web;
 mod harness;

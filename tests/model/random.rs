@@ -85,7 +85,7 @@ fn run(bench: &Bench, policy: usize, steps: &[Step]) -> Result<(), TestCaseError
 const CASES: u32 = 300;
 
 /// The same histories at every run; others are tried with `PROPTEST_RNG_SEED=n`.
-fn config() -> ProptestConfig {
+pub(crate) fn config() -> ProptestConfig {
     let mut config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
     if std::env::var_os("PROPTEST_CASES").is_none() {
         config.cases = CASES;

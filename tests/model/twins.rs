@@ -105,6 +105,15 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new() -> Self {
+        Self::with(true)
+    }
+
+    /// One whose server tells the time itself.
+    pub(crate) fn in_real_time() -> Self {
+        Self::with(false)
+    }
+
+    fn with(by_hand: bool) -> Self {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let clock = HandClock::at(0);
         let (server, store) = runtime.block_on(async {
@@ -113,7 +122,7 @@ impl Bench {
             let timing = Timing::with_budget(Duration::from_secs(20));
             let shards = Shards::connect(&target, timing, ShardMetrics::unregistered()).unwrap();
             shards.health().wait_for(Health::all_served).await.unwrap();
-            (server, RedisStore::with_clock(shards, 10, Some(clock.clone())))
+            (server, RedisStore::with_clock(shards, 10, by_hand.then(|| clock.clone())))
         });
         Self { runtime, server, store, clock }
     }

@@ -94,6 +94,23 @@ async fn the_client_gives_up_only_what_waiting_cannot_mend() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_client_checks_in_with_another_nonce_each_time() {
+    let site = Site::start(become_(Status::Called, 17), Stream::Live).await;
+    site.now(|script| script.enter = 409);
+    let browser = watching(&site, json!({})).await;
+    browser.until("window.end === 'called'").await;
+    browser
+        .value("line.enter().then((now) => (window.inside = now.status), (error) => (window.inside = error.status))")
+        .await;
+    until_true("two check-ins", SOON, || site.seen().nonces.len() >= 2).await;
+    site.now(|script| script.enter = 200);
+    browser.until("window.inside === 'admitted'").await;
+    let nonces = site.seen().nonces;
+    assert!(nonces.iter().all(|nonce| nonce.len() == 36), "{nonces:?}");
+    assert!(nonces.windows(2).all(|pair| pair[0] != pair[1]), "{nonces:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pages_say_when_they_are_left_while_waiting() {
     // The client, with its token in the body, as a beacon has no headers.
     let site = Site::start(waiting(17, 3), Stream::Live).await;

@@ -180,6 +180,30 @@ async fn a_fragment_does_not_keep_anybody_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_page_served_to_somebody_called_checks_in_with_a_nonce_of_its_own() {
+    let site = Site::start(waiting(17, 1), Stream::Live).await;
+    site.now(|script| script.enter = 409);
+    let browser = open(&site).await;
+    browser.until(&shown("position", "1")).await;
+    assert!(site.seen().nonces.is_empty());
+    // Loaded again, the page still says so: this room lets nobody in by that.
+    site.now(|script| script.standing = Some(become_(Status::Called, 17)));
+    until_true("two check-ins", SOON, || site.seen().nonces.len() >= 2).await;
+    assert_eq!(site.seen().pages.len(), 2, "{:?}", site.seen());
+    site.now(|script| script.enter = 200);
+    browser.until(INSIDE).await;
+    let seen = site.seen();
+    assert_eq!(seen.pages.len(), 3, "{seen:?}");
+    let plain = |nonce: &String| {
+        (16..=64).contains(&nonce.len())
+            && nonce.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))
+    };
+    assert!(seen.nonces.iter().all(plain), "{seen:?}");
+    let different: std::collections::HashSet<_> = seen.nonces.iter().collect();
+    assert_eq!(different.len(), seen.nonces.len(), "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hold_ends_by_itself() {
     let site = Site::start(waiting(17, 3), Stream::Live).await;
     site.now(|script| script.standing = None);

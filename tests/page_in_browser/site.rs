@@ -51,6 +51,8 @@ pub(crate) struct Script {
     /// `Retry-After` of a poll, in seconds.
     pub(crate) retry_after: Option<u32>,
     pub(crate) lang: Lang,
+    /// The status of a check-in; 200 lets the visitor in.
+    pub(crate) enter: u16,
 }
 
 /// When requests came, by what they asked for.
@@ -65,6 +67,8 @@ pub(crate) struct Seen {
     pub(crate) tickets: Vec<String>,
     /// What pages said when they were closed.
     pub(crate) farewells: Vec<String>,
+    /// The nonce that came with each check-in, "" without one.
+    pub(crate) nonces: Vec<String>,
 }
 
 struct Inner {
@@ -103,6 +107,7 @@ impl Site {
             poll: 200,
             retry_after: None,
             lang: Lang::En,
+            enter: 404,
         };
         let inner = Arc::new(Inner {
             page: Page::builtin(),
@@ -114,6 +119,7 @@ impl Site {
             .route("/anteroom/v1/rooms/shop/stream", get(events))
             .route("/anteroom/v1/rooms/shop/position", get(position))
             .route("/anteroom/v1/rooms/shop/away", post(away))
+            .route("/anteroom/v1/rooms/shop/enter", post(enter))
             .route("/anteroom/v1/anteroom.js", get(client))
             .route("/blank", get(|| async { Html("<!doctype html><title>Blank</title>") }))
             .with_state(Arc::clone(&inner));
@@ -199,6 +205,17 @@ async fn position(State(site): State<Arc<Inner>>, headers: HeaderMap) -> Respons
         answer.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }
     answer
+}
+
+async fn enter(State(site): State<Arc<Inner>>, headers: HeaderMap) -> Response {
+    site.seen.lock().nonces.push(text(&headers, "x-anteroom-nonce"));
+    let script = site.script.borrow().clone();
+    let status = StatusCode::from_u16(script.enter).unwrap();
+    if status == StatusCode::OK {
+        site.script.send_modify(|script| script.open = true);
+    }
+    let told = script.standing.map(|standing| Standing { status: Status::Admitted, ..standing });
+    (status, Json(told)).into_response()
 }
 
 async fn away(State(site): State<Arc<Inner>>, said: String) -> StatusCode {

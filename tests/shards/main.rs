@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // A failed unwrap is a failed test, in its subroutines too.
 
+mod counting;
 mod losses;
 mod moving;
 #[path = "../support/redis.rs"]

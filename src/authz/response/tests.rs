@@ -12,7 +12,7 @@ use crate::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use crate::pb::envoy::service::auth::v3::{
     AttributeContext, CheckRequest, DeniedHttpResponse, OkHttpResponse,
 };
-use crate::room::decision::{Admission, Bypass, Refusal, Wait};
+use crate::room::decision::{Admission, Bypass, Limited, Refusal, Wait};
 use crate::room::name::RoomName;
 use crate::room::standing::Standing;
 use crate::room::standing::{Eta, Place, Status as StandingStatus};
@@ -254,8 +254,19 @@ fn a_hold_is_a_wait_without_a_number() {
 
 #[test]
 fn refusals_are_problems() {
-    for (reason, status, grpc, retry) in [(Refusal::NoSubject, 401, "16", 0), (Refusal::Outage, 503, "14", 1)]
-    {
+    let limited = Limited {
+        scope: "ip",
+        quota: "20/m burst 5".parse().unwrap(),
+        retry_after: 2_999_999,
+        reset: 14_000_001,
+    };
+    for (reason, status, grpc, retry) in [
+        (Refusal::NoSubject, 401, "16", 0),
+        (Refusal::Limited(limited), 429, "8", 1),
+        (Refusal::NoKey, 400, "3", 0),
+        (Refusal::Repeated, 409, "6", 0),
+        (Refusal::Outage, 503, "14", 1),
+    ] {
         let verdict = Verdict::Refuse { room: Some(room()), reason };
         let response = answer(&verdict, "GET", &[BROWSER]);
         let (plain, sent) = denied(&response);
@@ -263,6 +274,11 @@ fn refusals_are_problems() {
         assert_eq!(i32::from(code(&response)).to_string(), grpc);
         assert_eq!(values(&plain.headers, "content-type"), ["application/problem+json"]);
         assert_eq!(values(&plain.headers, "retry-after").len(), retry);
+        if let Refusal::Limited(_) = reason {
+            assert_eq!(values(&plain.headers, "retry-after"), ["3"]);
+            assert_eq!(values(&plain.headers, "ratelimit-policy"), ["\"ip\";q=20;w=60"]);
+            assert_eq!(values(&plain.headers, "ratelimit"), ["\"ip\";r=0;t=15"]);
+        }
         let body = json(&plain.body);
         assert_eq!((&body["status"], &body["room"]), (&json!(status), &json!("shop")));
         let twin = answer(&verdict, "POST", &[GRPC]);

@@ -1,4 +1,5 @@
-//! A lane: one call of an operation under way for a room, and everything that comes meanwhile gathered into the next.
+//! A lane: one call of an operation under way for a room or a bucket of the ledger, and everything that comes meanwhile
+//! gathered into the next.
 //!
 //! Alone, a visitor waits one round trip; in a rush a call carries hundreds.
 
@@ -9,7 +10,6 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
-use super::operation::Operation;
 use crate::room::state::Call;
 use crate::store::StoreError;
 use crate::telemetry::metrics::shards::ShardMetrics;
@@ -19,20 +19,47 @@ pub(super) const MAX_BATCH: usize = 1_000;
 /// The most visitors who wait for a call; whoever comes on top is refused at once.
 const MAX_QUEUE: usize = 65_536;
 
-/// What runs a batch: the store.
-#[async_trait::async_trait]
-pub(super) trait Runner<O: Operation>: Send + Sync + 'static {
-    /// One call for all of these visitors.
-    async fn run(&self, call: Call, items: Vec<O::Item>) -> Result<Vec<O::Answer>, StoreError>;
+/// Something that is done for several visitors at once; each has an answer of their own.
+pub(super) trait Gathered: Send + Sync + 'static {
+    /// What is said once for all of them.
+    type Call: Joined;
+    /// What is asked for one visitor.
+    type Item: Clone + Send + Sync + 'static;
+    /// What came of it.
+    type Answer: Send + 'static;
 }
 
-/// The visitors of one room who wait for one operation.
-pub(super) struct Lane<O: Operation> {
+/// What is said once for all visitors of a call, from what each of them came with.
+pub(super) trait Joined: Clone + Default + Send + Sync + 'static {
+    /// Of this and what came later.
+    fn join(&mut self, later: Self);
+}
+
+impl Joined for Call {
+    fn join(&mut self, later: Self) {
+        self.policy = later.policy.or(self.policy.take());
+        self.hints = self.hints.max(later.hints);
+    }
+}
+
+impl Joined for () {
+    fn join(&mut self, (): Self) {}
+}
+
+/// What runs a batch: the store.
+#[async_trait::async_trait]
+pub(super) trait Runner<O: Gathered>: Send + Sync + 'static {
+    /// One call for all of these visitors.
+    async fn run(&self, call: O::Call, items: Vec<O::Item>) -> Result<Vec<O::Answer>, StoreError>;
+}
+
+/// The visitors who wait for one operation.
+pub(super) struct Lane<O: Gathered> {
     queue: Mutex<Queue<O>>,
     metrics: ShardMetrics,
 }
 
-struct Queue<O: Operation> {
+struct Queue<O: Gathered> {
     parties: VecDeque<Party<O>>,
     /// Visitors in all parties.
     count: usize,
@@ -40,13 +67,13 @@ struct Queue<O: Operation> {
 }
 
 /// Visitors that came with one call.
-struct Party<O: Operation> {
-    call: Call,
+struct Party<O: Gathered> {
+    call: O::Call,
     items: Vec<O::Item>,
     reply: oneshot::Sender<Result<Vec<O::Answer>, StoreError>>,
 }
 
-impl<O: Operation> Lane<O> {
+impl<O: Gathered> Lane<O> {
     /// An empty lane.
     pub(super) fn new(metrics: ShardMetrics) -> Self {
         let queue = Queue { parties: VecDeque::new(), count: 0, running: false };
@@ -58,7 +85,7 @@ impl<O: Operation> Lane<O> {
         self: &Arc<Self>,
         runner: &Arc<impl Runner<O>>,
         tasks: &TaskTracker,
-        call: &Call,
+        call: &O::Call,
         items: &[O::Item],
     ) -> Result<Vec<O::Answer>, StoreError> {
         let ended = || StoreError::Unavailable("the store is being closed".to_owned());
@@ -99,9 +126,9 @@ impl<O: Operation> Lane<O> {
 
     /// The next batch; `None`: nobody waits, and the lane has stopped.
     #[allow(clippy::type_complexity)] // three lists that belong together only here
-    fn next(&self) -> Option<(Call, Vec<O::Item>, Vec<(usize, Reply<O>)>)> {
+    fn next(&self) -> Option<(O::Call, Vec<O::Item>, Vec<(usize, Reply<O>)>)> {
         let mut queue = self.queue.lock();
-        let (mut call, mut items, mut replies) = (Call::default(), Vec::new(), Vec::new());
+        let (mut call, mut items, mut replies) = (O::Call::default(), Vec::new(), Vec::new());
         while let Some(party) = queue.parties.front() {
             if !replies.is_empty() && items.len() + party.items.len() > MAX_BATCH {
                 break;
@@ -113,8 +140,7 @@ impl<O: Operation> Lane<O> {
             if party.reply.is_closed() {
                 continue;
             }
-            call.policy = party.call.policy.or(call.policy);
-            call.hints = call.hints.max(party.call.hints);
+            call.join(party.call);
             replies.push((party.items.len(), party.reply));
             items.extend(party.items);
         }
@@ -123,12 +149,12 @@ impl<O: Operation> Lane<O> {
     }
 }
 
-type Reply<O> = oneshot::Sender<Result<Vec<<O as Operation>::Answer>, StoreError>>;
+type Reply<O> = oneshot::Sender<Result<Vec<<O as Gathered>::Answer>, StoreError>>;
 
 /// Lets the lane be started again.
-struct Stop<'a, O: Operation>(&'a Lane<O>);
+struct Stop<'a, O: Gathered>(&'a Lane<O>);
 
-impl<O: Operation> Drop for Stop<'_, O> {
+impl<O: Gathered> Drop for Stop<'_, O> {
     fn drop(&mut self) {
         let mut queue = self.0.queue.lock();
         queue.running = false;
@@ -138,7 +164,7 @@ impl<O: Operation> Drop for Stop<'_, O> {
     }
 }
 
-fn answer<O: Operation>(result: Result<Vec<O::Answer>, StoreError>, replies: Vec<(usize, Reply<O>)>) {
+fn answer<O: Gathered>(result: Result<Vec<O::Answer>, StoreError>, replies: Vec<(usize, Reply<O>)>) {
     match result {
         Ok(answers) => {
             let mut answers = answers.into_iter();

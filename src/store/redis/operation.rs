@@ -5,19 +5,15 @@ use fred::types::Value;
 
 use super::decode::{self, Garbled};
 use super::encode;
+use super::lane::Gathered;
 use super::script::Script;
 use super::scripts::Scripts;
 use crate::room::policy::Millis;
 use crate::room::standing::Place;
-use crate::room::state::{Newcomer, Outcome};
+use crate::room::state::{Call, Newcomer, Outcome};
 
-/// An operation on several visitors at once; each has an answer of their own.
-pub(super) trait Operation: Send + Sync + 'static {
-    /// What is asked for one visitor.
-    type Item: Clone + Send + Sync + 'static;
-    /// What came of it.
-    type Answer: Send + 'static;
-
+/// An operation on several visitors of a room at once.
+pub(super) trait Operation: Gathered<Call = Call> {
     /// Its script.
     fn script(scripts: &Scripts) -> &Script;
     /// The script's arguments.
@@ -37,10 +33,13 @@ pub(super) struct Leave;
 /// `away`
 pub(super) struct Away;
 
-impl Operation for Arrive {
+impl Gathered for Arrive {
+    type Call = Call;
     type Item = Newcomer;
     type Answer = Outcome;
+}
 
+impl Operation for Arrive {
     fn script(scripts: &Scripts) -> &Script {
         &scripts.arrive
     }
@@ -63,10 +62,13 @@ impl Operation for Arrive {
     }
 }
 
-impl Operation for Enter {
+impl Gathered for Enter {
+    type Call = Call;
     type Item = Place;
     type Answer = Outcome;
+}
 
+impl Operation for Enter {
     fn script(scripts: &Scripts) -> &Script {
         &scripts.enter
     }
@@ -80,10 +82,13 @@ impl Operation for Enter {
     }
 }
 
-impl Operation for Touch {
+impl Gathered for Touch {
+    type Call = Call;
     type Item = (Place, Millis);
     type Answer = Option<Millis>;
+}
 
+impl Operation for Touch {
     fn script(scripts: &Scripts) -> &Script {
         &scripts.touch
     }
@@ -99,10 +104,13 @@ impl Operation for Touch {
     }
 }
 
-impl Operation for Leave {
+impl Gathered for Leave {
+    type Call = Call;
     type Item = (Place, Option<Millis>);
     type Answer = bool;
+}
 
+impl Operation for Leave {
     fn script(scripts: &Scripts) -> &Script {
         &scripts.leave
     }
@@ -119,10 +127,13 @@ impl Operation for Leave {
     }
 }
 
-impl Operation for Away {
+impl Gathered for Away {
+    type Call = Call;
     type Item = (Place, Millis);
     type Answer = bool;
+}
 
+impl Operation for Away {
     fn script(scripts: &Scripts) -> &Script {
         &scripts.away
     }

@@ -1,4 +1,4 @@
-//! The Lua scripts, one per operation: each is the room's rules in `lua/room/` with the operation after them.
+//! The Lua scripts, one per operation. Those of rooms are the rules in `lua/room/` with the operation after them.
 
 use super::script::Script;
 
@@ -28,6 +28,9 @@ pub(super) struct Scripts {
     pub(super) leave: Script,
     pub(super) away: Script,
     pub(super) control: Script,
+    pub(super) limit: Script,
+    pub(super) once: Script,
+    pub(super) muster: Script,
 }
 
 impl Scripts {
@@ -40,6 +43,9 @@ impl Scripts {
             leave: Script::new("leave", text!("leave.lua")),
             away: Script::new("away", text!("away.lua")),
             control: Script::new("control", text!("control.lua")),
+            limit: Script::new("limit", include_str!("../../../lua/limit.lua")),
+            once: Script::new("once", include_str!("../../../lua/once.lua")),
+            muster: Script::new("muster", include_str!("../../../lua/muster.lua")),
         }
     }
 }
@@ -59,8 +65,9 @@ mod tests {
                 .map(|(name, _)| name)
                 .collect()
         };
-        let Scripts { arrive, observe, enter, touch, leave, away, control } = Scripts::new();
-        let scripts = [arrive, observe, enter, touch, leave, away, control];
+        let Scripts { arrive, observe, enter, touch, leave, away, control, limit, once, muster } =
+            Scripts::new();
+        let scripts = [arrive, observe, enter, touch, leave, away, control, limit, once, muster];
         let mut used: BTreeSet<_> =
             scripts.iter().flat_map(|script| commands(script.text, "call('")).collect();
         used.extend(["EVAL", "EVALSHA"]);

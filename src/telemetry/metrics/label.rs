@@ -40,6 +40,8 @@ macro_rules! label {
 }
 pub(super) use label;
 
+pub mod counting;
+
 label! {
     /// What a Check came to, without its details.
     VerdictLabel {
@@ -162,6 +164,12 @@ label! {
         Away => "away",
         /// Pause, resume, override, reset.
         Control => "control",
+        /// Requests held against limits.
+        Spend => "spend",
+        /// Keys claimed for once.
+        Claim => "claim",
+        /// A replica says that it is there.
+        Sync => "sync",
     }
 }
 
@@ -317,13 +325,14 @@ label! {
 mod tests {
     use super::*;
 
+    fn check<L: Label>() {
+        for (position, label) in L::ALL.iter().enumerate() {
+            assert_eq!(label.index(), position, "{}", label.as_str());
+        }
+    }
+
     #[test]
     fn indexes_are_positions() {
-        fn check<L: Label>() {
-            for (position, label) in L::ALL.iter().enumerate() {
-                assert_eq!(label.index(), position, "{}", label.as_str());
-            }
-        }
         check::<VerdictLabel>();
         check::<StoreOp>();
         check::<StoreFault>();
@@ -334,5 +343,10 @@ mod tests {
         check::<TokenFault>();
         check::<ListenerLabel>();
         check::<PollAnswer>();
+        check::<counting::LimitScope>();
+        check::<counting::LimitOutcome>();
+        check::<counting::OnceScope>();
+        check::<counting::OnceOutcome>();
+        check::<counting::KeyTable>();
     }
 }

@@ -21,6 +21,11 @@ impl Reply {
         if let Self::List(list) = self { list } else { &[] }
     }
 
+    /// The bytes of a text; none of anything else.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        if let Self::Text(bytes) = self { bytes } else { &[] }
+    }
+
     /// The number, also where it is written as text.
     pub(crate) fn int(&self) -> i64 {
         match self {

@@ -3,32 +3,18 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use fred::types::Value;
 use tokio::sync::Semaphore;
 
 use super::*;
 use crate::room::state::Hints;
-use crate::store::redis::decode::Garbled;
-use crate::store::redis::script::Script;
-use crate::store::redis::scripts::Scripts;
 
 /// Answers each item with itself.
 struct Echo;
 
-impl Operation for Echo {
+impl Gathered for Echo {
+    type Call = Call;
     type Item = u64;
     type Answer = u64;
-
-    fn script(scripts: &Scripts) -> &Script {
-        &scripts.arrive
-    }
-
-    fn arguments(_: &[u64], _: &mut Vec<Bytes>) {}
-
-    fn answers(_: Value, _: usize) -> Result<Vec<u64>, Garbled> {
-        Err(Garbled("nothing"))
-    }
 }
 
 struct Gated {

@@ -1,7 +1,7 @@
-//! Whether a room's store calls are worth making: after some failures in a row they are refused at once.
+//! Whether store calls are worth making: after some failures in a row they are refused at once.
 //!
 //! Without it, every newcomer during an outage would wait out the whole budget, and they would pile up. For each
-//! room by itself, because rooms live on different shards.
+//! room and each bucket of the ledger by itself, because they live on different shards.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -10,10 +10,10 @@ use crate::room::policy::Millis;
 /// So many calls in a row must fail: one lost answer is no outage.
 const FAILURES: u32 = 3;
 
-/// How many calls of a room have failed in a row. The feed's tick asks the store in any case, one call of a room at
-/// a time, and so finds out when it is back.
+/// How many calls of a room or a bucket have failed in a row. Whoever keeps it asks the store now and then in any case,
+/// one call at a time, and so finds out when it is back.
 #[derive(Debug, Default)]
-pub(super) struct Breaker {
+pub struct Breaker {
     failures: AtomicU32,
     /// When the last of them failed.
     failed_at: AtomicU64,
@@ -21,12 +21,12 @@ pub(super) struct Breaker {
 
 impl Breaker {
     /// Whether calls are refused.
-    pub(super) fn is_open(&self) -> bool {
+    pub fn is_open(&self) -> bool {
         self.failures.load(Ordering::Relaxed) >= FAILURES
     }
 
     /// A call that was begun at `begun` was not answered; `true` if calls are refused from now on.
-    pub(super) fn failed(&self, begun: Millis, now: Millis) -> bool {
+    pub fn failed(&self, begun: Millis, now: Millis) -> bool {
         if begun < self.failed_at.load(Ordering::Relaxed) {
             // It was under way when another one failed: hundreds of visitors may share a call, and an outage.
             return false;
@@ -37,7 +37,7 @@ impl Breaker {
     }
 
     /// A call was answered; `true` if calls were refused until now.
-    pub(super) fn answered(&self) -> bool {
+    pub fn answered(&self) -> bool {
         // Read first: in good times this is every call, and none of them needs to write.
         self.failures.load(Ordering::Relaxed) > 0 && self.failures.swap(0, Ordering::Relaxed) >= FAILURES
     }

@@ -12,7 +12,7 @@ const CALM_MS: Millis = 5_000;
 
 /// When a call last failed; 0 while the store is not out.
 #[derive(Debug, Default)]
-pub(super) struct Outage {
+pub struct Outage {
     failed_at: AtomicU64,
     /// A store that has never answered is not out: it is not there yet, which readiness tells.
     has_answered: AtomicBool,
@@ -20,13 +20,13 @@ pub(super) struct Outage {
 
 impl Outage {
     /// A call was not answered; `true` if the outage begins with it.
-    pub(super) fn failed(&self, now: Millis) -> bool {
+    pub fn failed(&self, now: Millis) -> bool {
         let relaxed = Ordering::Relaxed;
         self.has_answered.load(relaxed) && self.failed_at.swap(now.max(1), relaxed) == 0
     }
 
     /// A call was answered; `true` if an outage ends with it.
-    pub(super) fn answered(&self, now: Millis) -> bool {
+    pub fn answered(&self, now: Millis) -> bool {
         if !self.has_answered.load(Ordering::Relaxed) {
             self.has_answered.store(true, Ordering::Relaxed);
         }
