@@ -2,6 +2,7 @@
 
 mod deny;
 mod health;
+mod identity;
 mod keys;
 mod store;
 
@@ -151,14 +152,7 @@ pub async fn run(
             "the state directory holds more rooms than --max-rooms; not all of them can be used"
         );
     }
-    let identity = known_users(&settings, clock, &metrics)?;
-    if let Some(identity) = identity.clone() {
-        let shutdown = tasks.shutdown();
-        tasks.spawn("identity", async move {
-            identity.tend(&shutdown).await;
-            Ok::<_, Infallible>(())
-        });
-    }
+    let identity = identity::start(&settings, clock, &metrics, &mut tasks).map_err(AppError::Roots)?;
     let (workers, ends) = Workers::start(settings.threads).map_err(AppError::Threads)?;
     tasks.spawn("serving threads", ends.watch(tasks.shutdown()));
     let denials = Arc::new(Denials::new(metrics.guard()));
@@ -205,18 +199,6 @@ pub async fn run(
     }
     info!("ended");
     Ok(drained?)
-}
-
-/// Who users are, for the roles that are asked.
-fn known_users(
-    settings: &Settings,
-    clock: Clock,
-    metrics: &Metrics,
-) -> Result<Option<Arc<Identity>>, AppError> {
-    let Some(identity) = settings.identity.clone() else { return Ok(None) };
-    Identity::new(identity, clock, metrics.identity())
-        .map(|identity| Some(Arc::new(identity)))
-        .map_err(AppError::Roots)
 }
 
 fn drain_times(drain: Duration) -> DrainTimes {
