@@ -328,7 +328,12 @@ impl Wiring<'_> {
     }
 
     fn tracer_desk(&self) -> TracerDesk {
-        TracerDesk { rooms: self.rooms.clone(), routes: self.settings.routes.clone() }
+        TracerDesk {
+            rooms: self.rooms.clone(),
+            routes: self.settings.routes.clone(),
+            denials: self.denials.clone(),
+            trusted_hops: self.settings.trusted_hops,
+        }
     }
 
     fn cookies(&self) -> CookiePolicy {

@@ -11,6 +11,9 @@ pub mod watching;
 
 use std::sync::Arc;
 
+use axum::http::header::{HeaderMap, HeaderValue, USER_AGENT};
+
+use crate::client_address;
 use crate::cookie::CookiePolicy;
 use crate::drain::Shutdown;
 use crate::guard::Guard;
@@ -42,27 +45,21 @@ pub struct Desk {
 /// The header, or metadata, of the nonce of a check-in.
 const NONCE_HEADER: &str = "x-anteroom-nonce";
 
-impl Desk {
-    /// Lets a called visitor in, and uses up the nonce where the room wants one: only then, so that whoever asks too
-    /// early may ask again with the same.
-    async fn let_in(&self, room: &Arc<Room>, shown: &Shown) -> Result<Answer, VisitError> {
-        let answer = self.rooms.enter(room, shown).await?;
-        if let Some((ttl, nonce)) = answer.uses_nonce_for.zip(shown.nonce.as_ref()) {
-            let key = [room.name().as_str().as_bytes(), nonce.as_bytes()];
-            if !self.guard.once.first(OnceScope::Nonce, &key, ttl).await? {
-                return Err(VisitError::UsedNonce);
-            }
-        }
-        Ok(answer)
+/// Refuses whom the deny list names, whatever the room. Here nobody is a verified user.
+fn look_at(denials: &Denials, asker: &Asker<'_>, rooms: &Rooms) -> Result<(), VisitError> {
+    if !denials.is_empty() && denials.refuses(asker, rooms.now()) {
+        return Err(VisitError::Denied);
     }
+    Ok(())
+}
 
-    /// Refuses whom the deny list names. Here nobody is a verified user.
-    fn look_at(&self, shown: &Shown) -> Result<(), VisitError> {
-        let asker = Asker { address: shown.address, user_agent: shown.user_agent.as_deref(), subject: None };
-        if !self.denials.is_empty() && self.denials.refuses(&asker, self.rooms.now()) {
-            return Err(VisitError::Denied);
-        }
-        Ok(())
+/// Who asks, by the headers of a request.
+fn asker(headers: &HeaderMap, trusted_hops: usize) -> Asker<'_> {
+    let forwarded_for = headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes);
+    Asker {
+        address: client_address::of(forwarded_for, None, trusted_hops),
+        user_agent: headers.get(USER_AGENT).map(HeaderValue::as_bytes),
+        subject: None,
     }
 }
 

@@ -124,7 +124,7 @@ impl Gate {
         let asker = self.asker(question);
         let address = asker.address.map(household);
         let by_address = address.as_deref().map(|address| [address]);
-        let agent = asker.user_agent.unwrap_or_default().as_bytes();
+        let agent = asker.user_agent.unwrap_or_default();
         let by_client = address.as_deref().map(|address| [address, agent]);
         let by_user = asker.subject.map(|(issuer, name)| [issuer.as_bytes(), name.as_bytes()]);
         let asks = [

@@ -134,8 +134,8 @@ impl<'a> Question<'a> {
     }
 
     /// The `User-Agent`, as sent.
-    pub fn user_agent(&self) -> Option<&'a str> {
-        self.header("user-agent")
+    pub fn user_agent(&self) -> Option<&'a [u8]> {
+        self.header_values("user-agent").next()
     }
 
     /// The `x-request-id`, or Envoy's own id of the stream where that header is not passed on.

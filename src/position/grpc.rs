@@ -9,12 +9,13 @@ use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status as GrpcStatus};
 
 use super::watching::{Watching, Word};
-use super::{Desk, NONCE_HEADER, nonce};
+use super::{Desk, NONCE_HEADER, look_at, nonce};
 use crate::client_address;
 use crate::cookie::TokenCookie;
 use crate::listen::Progress;
 use crate::pb::anteroom::v1 as pb;
 use crate::pb::anteroom::v1::waiting_room_server::WaitingRoom;
+use crate::room::deny::Asker;
 use crate::room::name::RoomName;
 use crate::room::standing::{Standing, Status};
 use crate::rooms::Room;
@@ -150,10 +151,11 @@ impl Desk {
                 None,
                 self.trusted_hops,
             ),
-            user_agent: metadata.get("user-agent").and_then(|value| value.to_str().ok()).map(str::to_owned),
+            user_agent: metadata.get("user-agent").map(|value| value.as_encoded_bytes().to_vec()),
             nonce: None,
         };
-        self.look_at(&shown).map_err(|error| refused(&error))?;
+        let asker = Asker { address: shown.address, user_agent: shown.user_agent.as_deref(), subject: None };
+        look_at(&self.denials, &asker, &self.rooms).map_err(|error| refused(&error))?;
         Ok(shown)
     }
 }

@@ -6,7 +6,7 @@ pub(super) mod cross_origin;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, COOKIE, SET_COOKIE, USER_AGENT};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, COOKIE, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -17,7 +17,6 @@ use std::sync::Arc;
 use super::problem::{Problem, problem};
 use super::watching::Watching;
 use super::{Desk, NONCE_HEADER, document, nonce, sse};
-use crate::client_address;
 use crate::cookie::TokenCookie;
 use crate::room::name::RoomName;
 use crate::room::standing::{Status, Told};
@@ -144,6 +143,8 @@ impl Desk {
 
     /// The room that is meant, and what the visitor shows for it.
     async fn visitor(&self, name: Name, headers: &HeaderMap) -> Result<(Arc<Room>, Shown), Problem> {
+        let asker = asker(headers, self.trusted_hops);
+        look_at(&self.denials, &asker, &self.rooms)?;
         let room = self.room_in(name).await?;
         let shown = Shown {
             tickets: tokens(headers, TokenCookie::Ticket, room.name()),
@@ -152,11 +153,10 @@ impl Desk {
             pass_stated: by_header(headers, TokenCookie::Pass).is_some(),
             subject: None,
             knows_users: false,
-            address: client_address::of(values(headers, "x-forwarded-for"), None, self.trusted_hops),
-            user_agent: headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned),
+            address: asker.address,
+            user_agent: asker.user_agent.map(<[u8]>::to_vec),
             nonce: None,
         };
-        self.look_at(&shown)?;
         Ok((room, shown))
     }
 

@@ -21,6 +21,8 @@ use self::form::Form;
 use super::http::cross_origin::{self, Sender};
 use super::http::never_cached;
 use super::problem::{Problem, problem};
+use super::{asker, look_at};
+use crate::guard::deny::Denials;
 use crate::room::decision::{Verdict, without_store};
 use crate::room::name::RoomName;
 use crate::room::policy::{Mode, Policy, Source};
@@ -46,6 +48,10 @@ pub struct TracerDesk {
     pub rooms: Arc<Rooms>,
     /// Which requests belong to which of them.
     pub routes: Arc<Routes>,
+    /// Who is refused before anything else.
+    pub denials: Arc<Denials>,
+    /// How many trusted proxies stand before the one that asks.
+    pub trusted_hops: usize,
 }
 
 /// The API's routes: `/anteroom/v1/tracer`, and the same for one room under its name.
@@ -69,6 +75,10 @@ async fn poll(desk: State<TracerDesk>, name: Named, request: Request) -> Respons
     let domain = domain(&request);
     let sender = Sender::of(request.headers());
     let in_path = request.uri().path() != EVERY_ROOM;
+    if let Err(denied) = look_at(&desk.denials, &asker(request.headers(), desk.trusted_hops), &desk.rooms) {
+        desk.rooms.metrics().polled(PollAnswer::Error);
+        return Problem::Visit(denied).into_response();
+    }
     let form = match Form::read(request).await {
         Ok(form) => form,
         Err((status, detail)) => {

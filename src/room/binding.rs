@@ -43,7 +43,7 @@ pub struct Bearer<'a> {
     /// The client's address.
     pub address: Option<IpAddr>,
     /// The `User-Agent`, as sent.
-    pub user_agent: Option<&'a str>,
+    pub user_agent: Option<&'a [u8]>,
 }
 
 /// What a token is bound to, as it stands in its claim `bnd`.
@@ -60,7 +60,11 @@ impl Bind {
 
     /// What a token given to `bearer` for another, `held`, is bound to: what is not known of them is taken over.
     pub fn passed_on(self, held: Option<&Bound>, bearer: &Bearer<'_>) -> Option<Bound> {
-        self.bound(bearer).or_else(|| held.filter(|_| self != Self::None).cloned())
+        let held = held.filter(|_| self != Self::None);
+        // A user's token stays theirs where nobody can tell who shows it, whatever the room binds to by now.
+        let is_unproved = held.is_some_and(|held| held.kind() == Some(Self::Subject)) && !bearer.knows_users;
+        let fresh = if is_unproved { None } else { self.bound(bearer) };
+        fresh.or_else(|| held.cloned())
     }
 
     /// What a token given to `bearer` is bound to; `None`: to nothing, or to something that is not known of them.
@@ -72,7 +76,7 @@ impl Bind {
                 IpAddr::V4(address) => ("ip", digest(self, &address.octets()[..3])),
                 IpAddr::V6(address) => ("ip", digest(self, &address.octets()[..8])),
             },
-            Self::UserAgent => ("ua", digest(self, bearer.user_agent?.as_bytes())),
+            Self::UserAgent => ("ua", digest(self, bearer.user_agent?)),
         };
         Some(Bound(format!("{kind}.{digest}")))
     }
@@ -115,7 +119,7 @@ mod tests {
     }
 
     fn with(user_agent: &str) -> Bearer<'_> {
-        Bearer { user_agent: Some(user_agent), ..Bearer::default() }
+        Bearer { user_agent: Some(user_agent.as_bytes()), ..Bearer::default() }
     }
 
     #[test]
@@ -147,6 +151,12 @@ mod tests {
         let there = at("192.0.2.1");
         assert_eq!(
             Bind::Ip.passed_on(bound.as_ref(), &there),
+            bound,
+            "a thief could bind it to their own address"
+        );
+        let known = Bearer { knows_users: true, ..there };
+        assert_eq!(
+            Bind::Ip.passed_on(bound.as_ref(), &known),
             Bind::Ip.bound(&there),
             "the kind has changed"
         );

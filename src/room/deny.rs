@@ -68,7 +68,7 @@ pub struct Asker<'a> {
     /// The client's address.
     pub address: Option<IpAddr>,
     /// The `User-Agent`, as sent.
-    pub user_agent: Option<&'a str>,
+    pub user_agent: Option<&'a [u8]>,
     /// The verified user: issuer and name.
     pub subject: Option<(&'a str, &'a str)>,
 }
@@ -243,9 +243,12 @@ mod tests {
             subject(Some("https://id.example"), "mallory"),
             subject(None, "eve"),
         ]);
-        let with = |user_agent| Asker { user_agent: Some(user_agent), ..Asker::default() };
+        let with =
+            |user_agent: &'static str| Asker { user_agent: Some(user_agent.as_bytes()), ..Asker::default() };
         assert_eq!(list.find(&with("Mozilla/5.0 (compatible; SCRAPER/2.1)"), 0), Some(0));
         assert_eq!(list.find(&with("Mozilla/5.0"), 0), None);
+        let odd = Asker { user_agent: Some(b"\xffscraper/1"), ..Asker::default() };
+        assert_eq!(list.find(&odd, 0), Some(0), "whatever stands beside it");
         let user = |issuer, name| Asker { subject: Some((issuer, name)), ..Asker::default() };
         assert_eq!(list.find(&user("https://id.example", "mallory"), 0), Some(2));
         assert_eq!(list.find(&user("https://other.example", "mallory"), 0), None);
@@ -269,7 +272,7 @@ mod tests {
         let list = DenyList::new(entries).unwrap();
         assert_eq!(list.find(&at("192.0.2.1"), 299), Some(1));
         assert_eq!(list.find(&at("192.0.2.1"), 300), Some(3), "the wider network");
-        let bot = Asker { user_agent: Some("bot"), ..Asker::default() };
+        let bot = Asker { user_agent: Some(b"bot"), ..Asker::default() };
         assert_eq!((list.find(&bot, 150), list.find(&bot, 200)), (Some(5), None));
     }
 

@@ -34,7 +34,7 @@ pub struct Shown {
     /// From where they come, as far as trusted proxies tell.
     pub address: Option<IpAddr>,
     /// With what, as sent.
-    pub user_agent: Option<String>,
+    pub user_agent: Option<Vec<u8>>,
     /// The nonce of a check-in; only where somebody asks to come in.
     pub nonce: Option<Nonce>,
 }

@@ -147,7 +147,12 @@ fn all_of(words: &str) -> Api {
             matchers: vec![shop],
         }])
     };
-    let tracer = TracerDesk { rooms: world.rooms.clone(), routes: Arc::new(routes()) };
+    let tracer = TracerDesk {
+        rooms: world.rooms.clone(),
+        routes: Arc::new(routes()),
+        denials: world.desk().denials,
+        trusted_hops: 0,
+    };
     let router = position::http::router(world.desk())
         .merge(position::tracer::router(tracer))
         .merge(authz::forward::router(Arc::new(world.gate_over(routes(), 10))));

@@ -48,7 +48,15 @@ impl Api {
             matchers,
         }]));
         world.run();
-        Self { router: router(TracerDesk { rooms: world.rooms.clone(), routes }), world }
+        Self {
+            router: router(TracerDesk {
+                rooms: world.rooms.clone(),
+                routes,
+                denials: world.desk().denials,
+                trusted_hops: 0,
+            }),
+            world,
+        }
     }
 
     /// Another replica over the same store.

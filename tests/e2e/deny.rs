@@ -27,7 +27,9 @@ async fn whoever_is_on_the_list_is_refused_everywhere_and_takes_no_number() {
     assert!(refused.set_cookie("anteroom_ticket_shop").is_none());
     let join = "/anteroom/v1/rooms/shop/join";
     assert_eq!(hostile.send(Method::POST, join, &[]).await.status, 403);
-    let bot = [("user-agent", "Mozilla/5.0 (compatible; BADBOT/2.0)")];
+    // The polling API at its old path, too.
+    assert_eq!(hostile.get("/tracer?loginId=bot").await.status, 403);
+    let bot = [("user-agent", "Mozilla/5.0 (compatible; BADBOT/2.0; \u{e9})")];
     assert_eq!(honest.send(Method::GET, "/shop", &bot).await.status, 403);
     assert_eq!(honest.send(Method::POST, join, &bot).await.status, 403);
     let answer = honest.get("/shop").await;

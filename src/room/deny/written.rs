@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::UNIX_EPOCH;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
 use super::{Entry, MAX_TEXT, Whom};
@@ -115,6 +115,7 @@ fn network(text: &str) -> Result<IpNet, Mistake> {
     let text = text.trim();
     let read = text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
     let network = read.ok_or_else(|| wrong("ip", format!("{} is no network", quoted(text)), REMEDY))?;
+    let network = unmapped(network);
     if network.trunc() != network {
         let problem = format!("{} names an address within a network", quoted(text));
         return Err(wrong("ip", problem, &format!("write {} or the address alone", network.trunc())));
@@ -127,6 +128,16 @@ fn network(text: &str) -> Result<IpNet, Mistake> {
         ));
     }
     Ok(network)
+}
+
+/// A network of IPv4 that is written as one of IPv6 (`::ffff:192.0.2.0/120`): clients' addresses are never looked at so.
+fn unmapped(network: IpNet) -> IpNet {
+    let plain = || {
+        let IpNet::V6(mapped) = network else { return None };
+        let length = mapped.prefix_len().checked_sub(96)?;
+        Ipv4Net::new(mapped.addr().to_ipv4_mapped()?, length).ok()
+    };
+    plain().map_or(network, IpNet::V4)
 }
 
 fn time(text: &str) -> Result<Millis, Mistake> {
@@ -170,6 +181,8 @@ mod tests {
         }
         let alone = written(&[("ip", " 192.0.2.7 ")]).entry().unwrap();
         assert_eq!(alone.whom.to_string(), "ip 192.0.2.7/32");
+        let mapped = written(&[("ip", "::ffff:192.0.2.0/120")]).entry().unwrap();
+        assert_eq!(mapped.whom.to_string(), "ip 192.0.2.0/24");
     }
 
     #[test]
