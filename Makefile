@@ -37,7 +37,7 @@ E2E_THREADS ?= 2
 # Where the demo's rooms live: memory, redis (one server) or cluster (six servers, two Anterooms).
 STORE ?= memory
 
-.PHONY: help run test manifests documents e2e chaos lint bench profile bench-arrive bench-poll bench-envoy bench-mixed bench-memory bench-scale bench-allocations bench-pictures k6 fuzz bench-redis bench-limits bench-streams bench-polling tools browser redis proxies kubectl rust clean
+.PHONY: help run test manifests documents e2e chaos lint bench profile bench-arrive bench-poll bench-identity bench-envoy bench-mixed bench-memory bench-scale bench-allocations bench-pictures k6 fuzz bench-redis bench-limits bench-streams bench-polling tools browser redis proxies kubectl rust clean
 
 help: ## lists the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -95,6 +95,9 @@ bench-arrive: rust redis ## the same of newcomers: a number, a ticket and the wh
 bench-poll: rust ## the same of a poll in a line of 100,000
 	$(LOADTEST) poll $(ARGS)
 
+bench-identity: rust ## a Check with a valid pass and a user's token, next to one without an identity file
+	$(LOADTEST) identity $(ARGS)
+
 bench-envoy: rust $(ENVOY_BIN) ## a request with a valid pass through Envoy, next to the same Envoy with the no-op service
 	$(LOADTEST) envoy $(ARGS)
 
@@ -126,9 +129,9 @@ HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1
 # How long each target is tried, and which.
 FUZZ_SECONDS ?= 60
-TARGETS ?= check cookie token
+TARGETS ?= check cookie jwt token
 
-fuzz: rust ## strangers' bytes against the parsers, by libFuzzer (FUZZ_SECONDS=60 each; TARGETS="check cookie token"); what fails is kept in artifacts/fuzz/
+fuzz: rust ## strangers' bytes against the parsers, by libFuzzer (FUZZ_SECONDS=60 each; TARGETS="check cookie jwt token"); what fails is kept in artifacts/fuzz/
 	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --profile fuzz -p fuzz --features targets --target-dir $(TARGET)/fuzzing --target $(HOST)
 	@for target in $(TARGETS); do mkdir -p artifacts/fuzz/$$target/inputs; \
 	    $(TARGET)/fuzzing/$(HOST)/fuzz/fuzz-$$target -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=5 -print_final_stats=1 \

@@ -1,6 +1,8 @@
 //! The wiring: which store, which listeners, which tasks, and how they end.
 
 mod deny;
+mod health;
+mod identity;
 mod keys;
 mod store;
 
@@ -14,9 +16,7 @@ use futures_util::Stream;
 use tokio::runtime::{self, Runtime};
 use tonic::server::NamedService;
 use tonic::service::Routes as GrpcRoutes;
-use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::{self, Health, HealthServer};
-use tonic_health::server::HealthReporter;
 use tracing::info;
 
 use crate::admin::operators::{self, Operators};
@@ -26,9 +26,10 @@ use crate::authz::{self, Gate, GateParts};
 use crate::clock::Clock;
 use crate::config::settings::{Role, Settings};
 use crate::cookie::CookiePolicy;
-use crate::drain::{DrainError, DrainTimes, Phase, Shutdown, Tasks};
+use crate::drain::{DrainError, DrainTimes, Shutdown, Tasks};
 use crate::guard::deny::Denials;
 use crate::guard::{self, Guard};
+use crate::identity::Identity;
 use crate::listen::{BindError, Bound, Limits, Listen, Workers, serve_http};
 use crate::pb;
 use crate::pb::anteroom::v1::waiting_room_server::WaitingRoomServer;
@@ -80,6 +81,11 @@ pub enum AppError {
         /// What the system says.
         error: io::Error,
     },
+    /// The identity file's `https` addresses, without roots to check them by.
+    #[error(
+        "--identity: the system's root certificates cannot be read: {0}; install ca-certificates, or name a file in SSL_CERT_FILE"
+    )]
+    Roots(io::Error),
     /// Trace export.
     #[error("--otlp-endpoint: {0}")]
     Trace(#[from] TraceError),
@@ -146,6 +152,7 @@ pub async fn run(
             "the state directory holds more rooms than --max-rooms; not all of them can be used"
         );
     }
+    let identity = identity::start(&settings, clock, &metrics, &mut tasks).map_err(AppError::Roots)?;
     let (workers, ends) = Workers::start(settings.threads).map_err(AppError::Threads)?;
     tasks.spawn("serving threads", ends.watch(tasks.shutdown()));
     let denials = Arc::new(Denials::new(metrics.guard()));
@@ -165,6 +172,7 @@ pub async fn run(
         workers,
         denials,
         guard,
+        identity,
     };
     wiring.listen(&mut tasks).await?;
     tasks.spawn("feed", {
@@ -207,6 +215,7 @@ struct Wiring<'a> {
     workers: Workers,
     denials: Arc<Denials>,
     guard: Arc<Guard>,
+    identity: Option<Arc<Identity>>,
 }
 
 impl Wiring<'_> {
@@ -298,6 +307,7 @@ impl Wiring<'_> {
             trusted_hops: self.settings.trusted_hops,
             denials: self.denials.clone(),
             guard: self.guard.clone(),
+            identity: self.identity.clone(),
         })
     }
 
@@ -337,42 +347,9 @@ impl Wiring<'_> {
     /// gRPC health, for all and for the service of this name.
     fn health(&self, tasks: &mut Tasks, name: &'static str) -> HealthServer<impl Health + use<>> {
         let (reporter, service) = tonic_health::server::health_reporter();
-        tasks.spawn("gRPC health", report_health(name, reporter, self.readiness.clone(), tasks.shutdown()));
+        tasks.spawn("gRPC health", health::report(name, reporter, self.readiness.clone(), tasks.shutdown()));
         service
     }
-}
-
-/// Keeps gRPC health in step with readiness.
-async fn report_health(
-    name: &'static str,
-    mut health: HealthReporter,
-    readiness: Readiness,
-    shutdown: Shutdown,
-) -> Result<(), Infallible> {
-    let set = async |status| {
-        health.set_service_status("", status).await;
-        health.set_service_status(name, status).await;
-    };
-    set(ServingStatus::NotServing).await;
-    let draining = shutdown.reached(Phase::NotReady);
-    let follow = async {
-        loop {
-            readiness.until(true).await;
-            set(ServingStatus::Serving).await;
-            readiness.until(false).await;
-            set(ServingStatus::NotServing).await;
-        }
-    };
-    tokio::select! {
-        () = draining => {}
-        () = follow => {}
-    }
-    set(ServingStatus::NotServing).await;
-    shutdown.closing().await;
-    // Whoever watches is let go; their streams would never end by themselves.
-    health.clear_service_status("").await;
-    health.clear_service_status(name).await;
-    Ok(())
 }
 
 async fn bind(listen: &Listen, flag: &str, what: &str) -> Result<Bound, BindError> {

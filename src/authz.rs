@@ -2,6 +2,7 @@
 
 pub mod forward;
 pub mod grpc;
+mod identity;
 pub mod limits;
 mod order;
 mod pass;
@@ -12,11 +13,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Semaphore;
+use tokio::time::timeout_at;
 use uuid::Uuid;
 
 use crate::cookie::{CookiePolicy, TokenCookie};
 use crate::guard::Guard;
 use crate::guard::deny::Denials;
+use crate::identity::Identity;
 use crate::page::{Lang, Page, View, content_security_policy};
 use crate::pb::check::Unreadable;
 use crate::room::binding::Bearer;
@@ -53,6 +56,7 @@ pub struct Gate {
     trusted_hops: usize,
     denials: Arc<Denials>,
     guard: Arc<Guard>,
+    identity: Option<Arc<Identity>>,
 }
 
 /// What a [`Gate`] is made of.
@@ -77,6 +81,8 @@ pub struct GateParts {
     pub denials: Arc<Denials>,
     /// What counts requests.
     pub guard: Arc<Guard>,
+    /// Who knows users by their tokens; `None`: only Envoy's `jwt_authn` does.
+    pub identity: Option<Arc<Identity>>,
 }
 
 impl Gate {
@@ -93,6 +99,7 @@ impl Gate {
             trusted_hops,
             denials,
             guard,
+            identity,
         } = parts;
         let in_flight = Semaphore::new(max_checks.min(Semaphore::MAX_PERMITS));
         let (mistakes, strangers) = (OncePer::new(), OncePer::new());
@@ -111,6 +118,7 @@ impl Gate {
             trusted_hops,
             denials,
             guard,
+            identity,
         }
     }
 
@@ -122,7 +130,7 @@ impl Gate {
         traceparent: Option<&str>,
         mut answer: Vec<u8>,
     ) -> Result<Vec<u8>, Unreadable> {
-        let question = Question::read(message)?.called_by(traceparent);
+        let question = self.recognised(Question::read(message)?.called_by(traceparent));
         if self.let_through(&question, &mut answer).is_some() {
             return Ok(answer);
         }
@@ -198,7 +206,7 @@ impl Gate {
         &self,
         verdict: &'v Verdict,
         policy: Option<&Policy>,
-        question: &Question<'_>,
+        question: &Question<'v>,
     ) -> Answer<'v> {
         let origins = policy.map(|policy| &policy.allow_origins);
         response::render(verdict, question, origins, &self.cookies, &|view| self.html(question, view))
@@ -223,15 +231,15 @@ impl Gate {
             let message = "too many Checks are in flight; try again".to_owned();
             return (Verdict::Error { message }, None);
         };
+        let deadline = tokio::time::Instant::now() + self.budget;
         let Stated { room, gates } = match self.limits.of(question) {
             Ok(stated) => stated,
             Err(mistakes) => return (self.misconfigured(question, &mistakes), None),
         };
-        let deadline = tokio::time::Instant::now() + self.budget;
         let meant = room.as_ref().map(|(policy, _)| policy.clone());
         let refused =
             |reason| Verdict::Refuse { room: meant.as_ref().map(|policy| policy.room.clone()), reason };
-        if let Some(reason) = self.turned_away(question, meant.as_deref(), &gates).await {
+        if let Some(reason) = self.turned_away(question, meant.as_deref(), &gates, deadline).await {
             return (refused(reason), meant);
         }
         let Some((policy, source)) = room else {
@@ -241,7 +249,7 @@ impl Gate {
         };
         let shown = self.shown(question, &policy);
         let check = self.rooms.check(&policy, source, question.is_preflight(), &shown);
-        let mut verdict = match tokio::time::timeout_at(deadline, check).await {
+        let mut verdict = match timeout_at(deadline, check).await {
             Ok(verdict) => verdict,
             Err(_) => self.rooms.out_of_time(&policy, &shown),
         };

@@ -1,6 +1,6 @@
 //! Arguments, environment and files → validated settings; every mistake is reported at once.
 //!
-//! Each file format has its own file below: `rooms_file`, `keys`, and Envoy's configuration in `check`.
+//! Each file format has its own file below: `rooms_file`, `keys`, `identity_file`, and Envoy's configuration in `check`.
 
 use std::fmt;
 use std::path::Path;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 pub mod check;
 pub mod cli;
 pub mod deny_file;
+pub mod identity_file;
 pub mod keys;
 mod rooms_file;
 pub mod settings;

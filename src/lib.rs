@@ -14,6 +14,7 @@ pub mod cookie;
 pub mod cors;
 pub mod drain;
 pub mod guard;
+pub mod identity;
 pub mod listen;
 pub mod page;
 pub mod pb;

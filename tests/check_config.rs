@@ -224,9 +224,9 @@ fn what_cannot_be_read_is_status_2_and_hides_nothing_else() {
 #[test]
 fn files_of_no_known_kind_are_mistakes() {
     for (text, said) in [
-        ("", "is neither a rooms file"),
-        ("just text", "is neither a rooms file"),
-        ("[1, 2]", "is neither a rooms file"),
+        ("", "is neither a rooms, keys, deny or identity file"),
+        ("just text", "is neither a rooms, keys, deny or identity file"),
+        ("[1, 2]", "is neither a rooms, keys, deny or identity file"),
         ("a: 1\nrooom: {}\n", ":2: rooom: is not a known key; did you mean rooms?"),
     ] {
         let file = File::new("f", text);

@@ -22,6 +22,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Checks with a valid pass
     Pass(Plan),
+    /// Checks with a valid pass and a user's token (ES256, remembered), next to those without an identity file
+    Identity(Plan),
     /// Checks of newcomers: a number, a ticket and the whole answer, over the embedded store and over Redis
     Arrive {
         #[command(flatten)]

@@ -36,6 +36,8 @@ pub(crate) struct Question<'a> {
     pub(crate) accept: Accept,
     /// A cookie besides a shop's usual ones: name and value.
     pub(crate) token: Option<(&'a str, &'a str)>,
+    /// A user's token, a JWT.
+    pub(crate) bearer: Option<&'a str>,
 }
 
 impl Question<'_> {
@@ -59,7 +61,7 @@ impl Question<'_> {
         Head::new(pseudo)
     }
 
-    fn headers(&self) -> [(&'static str, String); 18] {
+    fn headers(&self) -> Vec<(&'static str, String)> {
         let token = self.token.map(|(name, value)| format!("{name}={value}; ")).unwrap_or_default();
         let cookie = format!(
             "_ga=GA1.1.1740923561.1763640000; _ga_4KQX8T2M7Z=GS2.1.s1763640000$o3$g1$t1763641200; theme=dark; \
@@ -94,7 +96,10 @@ impl Question<'_> {
             ("x-forwarded-proto", "https"),
             ("x-request-id", "7f2c6f5e-93a4-4d0b-9c6e-0f2d3c4b5a69"),
         ]
+        .into_iter()
         .map(|(name, value)| (name, value.to_owned()))
+        .chain(self.bearer.map(|token| ("authorization", format!("Bearer {token}"))))
+        .collect()
     }
 
     fn message(&self) -> CheckRequest {
@@ -206,7 +211,7 @@ pub(crate) fn is_waiting(denied: &DeniedHttpResponse) -> Result<(), String> {
     }
 }
 
-fn header<'a>(headers: &'a [HeaderValueOption], name: &str) -> Option<&'a str> {
+pub(crate) fn header<'a>(headers: &'a [HeaderValueOption], name: &str) -> Option<&'a str> {
     let mut headers = headers.iter().filter_map(|option| option.header.as_ref());
     Some(headers.find(|header| header.key.eq_ignore_ascii_case(name))?.value.as_str())
 }
@@ -222,7 +227,9 @@ mod tests {
 
     #[test]
     fn the_question_is_a_browsers() {
-        let question = Question { limits: &[("room", "shop")], accept: Accept::Html, token: None }.message();
+        let question =
+            Question { limits: &[("room", "shop")], accept: Accept::Html, token: None, bearer: None }
+                .message();
         let http = question.attributes.unwrap().request.unwrap().http.unwrap();
         assert_eq!(http.headers.len(), 18);
     }

@@ -3,6 +3,7 @@
 mod allocations;
 mod arrive;
 mod envoy;
+mod identity;
 mod line;
 mod memory;
 mod mixed;
@@ -11,6 +12,7 @@ mod poll;
 mod scale;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{self, Stdio};
 
@@ -54,6 +56,7 @@ struct Stage {
 pub(crate) fn run(command: Command) -> Result<bool, Failed> {
     let mut with = match &command {
         Command::Pass(rounds)
+        | Command::Identity(rounds)
         | Command::Arrive { rounds, .. }
         | Command::Poll { rounds, .. }
         | Command::Envoy { rounds, .. } => &rounds.with,
@@ -71,6 +74,7 @@ pub(crate) fn run(command: Command) -> Result<bool, Failed> {
     let stage = Stage::new(&with)?;
     let report = match command {
         Command::Pass(rounds) => pass::run(stage, &rounds),
+        Command::Identity(rounds) => identity::run(stage, &rounds),
         Command::Arrive { rounds, accept } => arrive::run(stage, &rounds, accept),
         Command::Poll { rounds, waiting } => poll::run(stage, &rounds, waiting),
         Command::Envoy { rounds, envoy } => envoy::run(stage, &rounds, envoy.as_deref()),
@@ -103,7 +107,12 @@ impl Stage {
     }
 
     fn anteroom(&self, store: &str) -> Result<Service, Failed> {
-        Service::start(&self.binary, self.cores, store, self.files.path())
+        self.anteroom_with(store, &[])
+    }
+
+    /// The same with more flags.
+    fn anteroom_with(&self, store: &str, more: &[OsString]) -> Result<Service, Failed> {
+        Service::start(&self.binary, self.cores, store, self.files.path(), more)
     }
 
     /// The others that answer the same question, or nearly so; how it is told who is missing.
@@ -205,12 +214,12 @@ fn binary(with: &With) -> Result<Binary, Failed> {
 /// The question of a visitor with a valid pass, to a service that has just given it.
 fn question_with_pass(service: &Service) -> Result<Vec<u8>, Failed> {
     let pass = pass_of(service)?;
-    Ok(Question { limits: &SHOP, accept: Accept::Html, token: Some((PASS, &pass)) }.framed())
+    Ok(Question { limits: &SHOP, accept: Accept::Html, token: Some((PASS, &pass)), bearer: None }.framed())
 }
 
 /// The pass of the first visitor of a service's shop.
 fn pass_of(service: &Service) -> Result<String, Failed> {
-    let newcomer = Question { limits: &SHOP, accept: Accept::Html, token: None };
+    let newcomer = Question { limits: &SHOP, accept: Accept::Html, token: None, bearer: None };
     let verdict = Verdict::of(&service.check(&newcomer)?).map_err(Failed)?;
     let Verdict::Ok(ok) = verdict else {
         return Err(Failed(

@@ -43,12 +43,13 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Starts it over a store, as `--store` names it, and waits until it is ready.
+    /// Starts it over a store, as `--store` names it, with `more` flags, and waits until it is ready.
     pub(crate) fn start(
         binary: &Binary,
         cores: Option<Cores>,
         store: &str,
         files: &Path,
+        more: &[OsString],
     ) -> Result<Self, Failed> {
         let keys = files.join("keys.yaml");
         std::fs::write(&keys, KEYS).map_err(|error| Failed(format!("{}: {error}", keys.display())))?;
@@ -71,6 +72,7 @@ impl Service {
         words
             .extend(["--store-budget", "500ms", "--check-budget", "1s", "--log", "warn"].map(OsString::from));
         words.extend(["--profile", "true"].map(OsString::from));
+        words.extend_from_slice(more);
         let mut process = Process::serve("anteroom", cores.map(|cores| cores.service), &words, files)?;
         let deadline = Instant::now() + SOON;
         while !get(admin, "/readyz", PATIENCE).is_ok_and(|answer| answer.starts_with(b"HTTP/1.0 200 ")) {

@@ -89,6 +89,18 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 #[test]
+fn a_user_with_a_token_is_measured_next_to_nobody() {
+    let files = tempfile::tempdir().unwrap();
+    let json = files.path().join("identity.json");
+    let done = loadtest(&["identity", "--anteroom", "built-in", "--json", json.to_str().unwrap()]);
+    let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(done.status.success(), "{out}{err}");
+    assert!(out.contains("identity : no identity in requests/s = "), "{out}");
+    let told = read(&json);
+    assert!(told["answers"]["all"].as_u64() > Some(0) && told["answers"]["wrong"] == 0, "{told}");
+}
+
+#[test]
 fn a_pass_is_measured_through_envoy_next_to_the_no_op_service() {
     let envoy = std::env::var_os("ENVOY_BIN")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/envoy"), PathBuf::from);

@@ -114,7 +114,7 @@ impl<'a> Forwarded<'a> {
             context_extensions: room.map(|room| ("room", room.as_str())).into_iter().collect(),
             ..Asked::default()
         };
-        Ok(Self { door, question: asked.into(), handed })
+        Ok(Self { door, question: gate.recognised(asked.into()), handed })
     }
 
     async fn ask(&self, gate: &Gate) -> Response {

@@ -1,8 +1,10 @@
-//! The gates beside admission, in their fixed order: deny list, limits, then admission, then idempotency. Whoever is
-//! refused before admission takes no number.
+//! The gates beside admission, in their fixed order: deny list, limits, identity, then admission, then idempotency. Whoever
+//! is refused before admission takes no number.
 
 use std::net::IpAddr;
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::Gate;
 use super::request::Question;
@@ -10,6 +12,7 @@ use crate::guard::limiter::{Ask, Verdict as Counted};
 use crate::room::decision::{Refusal, Verdict};
 use crate::room::deny::Asker;
 use crate::room::gates::{Gates, Idempotency};
+use crate::room::gcra::Quota;
 use crate::room::policy::{OnOutage, Policy};
 use crate::telemetry::metrics::label::counting::{LimitScope, OnceScope};
 
@@ -18,18 +21,49 @@ const KEY_HEADER: &str = "idempotency-key";
 /// How long a repeat is known for one.
 const KNOWN_FOR: Duration = Duration::from_mins(5);
 
+/// Limits to be held to.
+#[derive(Clone, Copy, Default)]
+struct Limits {
+    ip: Option<Quota>,
+    user: Option<Quota>,
+    client: Option<Quota>,
+}
+
 impl Gate {
-    /// Who turns a request away before it comes to its room; `None`: nobody does. Counted.
+    /// Who turns a request away before it comes to its room; `None`: nobody does. Counted. Waits for an issuer's keys until
+    /// `deadline` at most.
     pub(super) async fn turned_away(
         &self,
         question: &Question<'_>,
         room: Option<&Policy>,
         gates: &Gates,
+        deadline: Instant,
     ) -> Option<Refusal> {
         if self.is_denied(question, gates) {
             return Some(Refusal::Denied);
         }
-        self.beyond_limits(question, room, gates).await
+        let limits = Limits { ip: gates.limit_ip, user: gates.limit_user, client: gates.limit_client };
+        // Before a token is verified, which costs more than looking at an address. A user who is known already is held to
+        // all limits at once: what one refuses, no other counts.
+        if let Some(reason) = self.beyond_limits(question, room, limits).await {
+            return Some(reason);
+        }
+        let was_known = question.subject(None).is_some();
+        let identified = self.identify(question, gates.anonymous, deadline).await;
+        // What nobody has stated anything for is none of ours to refuse for want of a user.
+        let is_stated = room.is_some() || *gates != Gates::default();
+        if let Err(reason) = identified
+            && is_stated
+        {
+            return Some(reason);
+        }
+        if was_known || question.subject(None).is_none() {
+            return None;
+        }
+        if self.is_denied(question, gates) {
+            return Some(Refusal::Denied);
+        }
+        self.beyond_limits(question, room, Limits { user: gates.limit_user, ..Limits::default() }).await
     }
 
     /// Whether a request that would be let through has passed before, or lacks what it would be known by.
@@ -75,14 +109,15 @@ impl Gate {
         }
     }
 
-    /// The limit that a request is beyond, if it is beyond one.
+    /// The first of these limits that a request is beyond, if it is beyond one.
     async fn beyond_limits(
         &self,
         question: &Question<'_>,
         room: Option<&Policy>,
-        gates: &Gates,
+        limits: Limits,
     ) -> Option<Refusal> {
-        if [gates.limit_ip, gates.limit_user, gates.limit_client].iter().all(Option::is_none) {
+        let Limits { ip, user, client } = limits;
+        if [ip, user, client].iter().all(Option::is_none) {
             return None;
         }
         let room = room.map_or("", |policy| policy.room.as_str());
@@ -93,9 +128,9 @@ impl Gate {
         let by_client = address.as_deref().map(|address| [address, agent]);
         let by_user = asker.subject.map(|(issuer, name)| [issuer.as_bytes(), name.as_bytes()]);
         let asks = [
-            (LimitScope::Ip, gates.limit_ip, by_address.as_ref().map(|who| &who[..])),
-            (LimitScope::User, gates.limit_user, by_user.as_ref().map(|who| &who[..])),
-            (LimitScope::Client, gates.limit_client, by_client.as_ref().map(|who| &who[..])),
+            (LimitScope::Ip, ip, by_address.as_ref().map(|who| &who[..])),
+            (LimitScope::User, user, by_user.as_ref().map(|who| &who[..])),
+            (LimitScope::Client, client, by_client.as_ref().map(|who| &who[..])),
         ];
         // Whoever cannot be told apart by this is held to the others.
         let asks: Vec<_> = asks

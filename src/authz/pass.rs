@@ -51,7 +51,7 @@ impl Gate {
             routes.insert(hash, new);
         }
         let Route { policy, gates, room, cookie, .. } = routes.get(&hash)?;
-        if self.is_suspect(question, gates) {
+        if self.is_suspect(question, gates) || self.must_be_identified(question, gates.anonymous) {
             return None;
         }
         let shown = question.header(PASS_HEADER);

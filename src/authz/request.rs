@@ -2,15 +2,18 @@
 //!
 //! Where the filter has `allowed_headers`, these must be among them: `accept`, `accept-language`, `cookie`,
 //! `content-type`, `origin`, `access-control-request-method`, `upgrade`, `x-grpc-web`, `x-request-id`,
-//! `traceparent`, `x-forwarded-for`, `user-agent` and everything that begins with `x-anteroom-`.
+//! `traceparent`, `x-forwarded-for`, `user-agent`, `idempotency-key` and everything that begins with `x-anteroom-`.
 
 mod accept;
 mod metadata;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
 
 use crate::client_address;
+use crate::identity::settings::UserHeaders;
+use crate::identity::user::User;
 use crate::pb::check::{Asked, Http, Unreadable};
 use crate::room::policy::Mistake;
 
@@ -38,11 +41,15 @@ pub struct Question<'a> {
     asked: Asked<'a>,
     /// The `traceparent` of the call that asks.
     caller: Option<&'a str>,
+    /// The headers by which the backend hears of users, where it does.
+    user_headers: Option<&'a UserHeaders>,
+    /// Who asks, once that is known.
+    user: OnceLock<Arc<User>>,
 }
 
 impl<'a> From<Asked<'a>> for Question<'a> {
     fn from(asked: Asked<'a>) -> Self {
-        Self { asked, caller: None }
+        Self { asked, caller: None, user_headers: None, user: OnceLock::new() }
     }
 }
 
@@ -56,6 +63,35 @@ impl<'a> Question<'a> {
     #[must_use]
     pub fn called_by(self, traceparent: Option<&'a str>) -> Self {
         Self { caller: traceparent, ..self }
+    }
+
+    /// The same where the backend hears of users by these headers.
+    #[must_use]
+    pub fn telling_users(self, headers: &'a UserHeaders) -> Self {
+        Self { user_headers: Some(headers), ..self }
+    }
+
+    /// Lets it be known who asks. The first word counts.
+    pub fn is_from(&self, user: Arc<User>) {
+        // A second word could only be the same.
+        let _ = self.user.set(user);
+    }
+
+    /// Who asks, as far as known: by a verified token, or by Envoy's word where the backend is told of users.
+    pub fn user(&self) -> Option<&Arc<User>> {
+        self.user.get()
+    }
+
+    /// The headers by which the backend hears of users, where it does.
+    pub fn user_headers(&self) -> Option<&'a UserHeaders> {
+        self.user_headers
+    }
+
+    /// The names, as sent, of headers that a backend could take for those by which it hears of users.
+    pub fn headers_about_users(&self) -> impl Iterator<Item = &'a str> {
+        let ours = self.user_headers;
+        let names = self.headers().map(|(name, _)| name);
+        names.filter(move |name| ours.is_some_and(|ours| ours.is_ours(name)))
     }
 
     fn http(&self) -> Option<&Http<'a>> {
@@ -206,11 +242,14 @@ impl<'a> Question<'a> {
         metadata::room_pairs(self.asked.route_metadata.as_ref())
     }
 
-    /// The user whom Envoy's `jwt_authn` filter has verified.
+    /// The user: who has shown a token that was verified here, else whom Envoy's `jwt_authn` filter has verified.
     ///
     /// `payload_key` is that filter's `payload_in_metadata`; `None` takes the first payload with a `sub`, by key.
     pub fn subject(&self, payload_key: Option<&str>) -> Option<Subject<'_>> {
-        metadata::subject(self.asked.metadata.as_ref(), payload_key)
+        match self.user() {
+            Some(user) => Some(Subject { issuer: user.issuer(), name: user.name() }),
+            None => metadata::subject(self.asked.metadata.as_ref(), payload_key),
+        }
     }
 }
 

@@ -68,7 +68,7 @@ impl Answer<'_> {
 /// for a browser that has to wait.
 pub fn render<'v>(
     verdict: &'v Verdict,
-    question: &Question<'_>,
+    question: &Question<'v>,
     origins: Option<&Origins>,
     cookies: &CookiePolicy,
     page: &dyn Fn(View<'_>) -> Html,

@@ -1,4 +1,4 @@
-//! `anteroom check-config`: finds mistakes in settings, rooms files, keys files and Envoy configuration
+//! `anteroom check-config`: finds mistakes in settings, rooms, keys and identity files and Envoy configuration
 //! before they are rolled out. All mistakes of all files in one run.
 
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ use super::cli::{CheckArgs, CheckFormat};
 use super::rooms_file::RoomsFile;
 use super::settings::{self, Purpose, Role};
 use super::yaml::{self, Node};
-use super::{Grade, Mistake, Report, deny_file, keys};
+use super::{Grade, Mistake, Report, deny_file, identity_file, keys};
 use crate::room::policy::unknown_key;
 
 mod envoy;
@@ -26,6 +26,7 @@ enum Kind {
     Rooms,
     Keys,
     Deny,
+    Identity,
     Envoy,
     Kubernetes,
 }
@@ -35,7 +36,7 @@ enum Kind {
 struct Summary {
     file: String,
     kind: Option<Kind>,
-    /// Routes of Envoy, or keys of a keys file.
+    /// Routes of Envoy, keys of a keys file, or issuers of an identity file.
     count: usize,
     rooms: BTreeSet<String>,
     /// Maps of context extensions without any key of ours: another service's.
@@ -135,6 +136,15 @@ fn check_file(file: &Path, survey: &mut Survey) -> (Summary, Vec<Mistake>) {
                 Err(mistakes) => mistakes,
             };
         }
+        Some(Kind::Identity) => {
+            report.mistakes = match identity_file::parse(&text, file) {
+                Ok(settings) => {
+                    summary.count = settings.issuers.len();
+                    Vec::new()
+                }
+                Err(mistakes) => mistakes,
+            };
+        }
         Some(Kind::Envoy | Kind::Kubernetes) => {
             let mut walk = Walk::new(&mut report, survey);
             for document in &documents {
@@ -189,6 +199,8 @@ fn kind_of(documents: &[Node]) -> Option<Kind> {
         Some(Kind::Keys)
     } else if has(&["deny"]) {
         Some(Kind::Deny)
+    } else if has(&["issuers"]) {
+        Some(Kind::Identity)
     } else {
         None
     }
@@ -196,8 +208,10 @@ fn kind_of(documents: &[Node]) -> Option<Kind> {
 
 fn say_unknown(documents: &[Node], report: &mut Report) {
     let slip = documents.iter().flat_map(Node::entries).find_map(|entry| {
-        let mistake =
-            unknown_key(&entry.key, &["rooms", "keys", "deny", "static_resources", "virtual_hosts"]);
+        let mistake = unknown_key(
+            &entry.key,
+            &["rooms", "keys", "deny", "issuers", "static_resources", "virtual_hosts"],
+        );
         mistake.remedy.starts_with("did you mean").then_some((entry, mistake))
     });
     match slip {
@@ -207,9 +221,9 @@ fn say_unknown(documents: &[Node], report: &mut Report) {
         None => report.add(
             documents.first().map_or(1, |root| root.line),
             "",
-            "is neither a rooms file, nor a keys or deny file, nor Envoy or Kubernetes configuration",
-            "a rooms file begins with rooms:, a keys file with keys:, a deny file with deny:, Envoy's with static_resources:, resources: \
-             or virtual_hosts:",
+            "is neither a rooms, keys, deny or identity file, nor Envoy or Kubernetes configuration",
+            "a rooms file begins with rooms:, a keys file with keys:, a deny file with deny:, an identity file with \
+             issuers:, Envoy's with static_resources:, resources: or virtual_hosts:",
         ),
     }
 }
@@ -269,6 +283,7 @@ impl Summary {
             Some(Kind::Keys) => format!("fine, {}", plural(self.count, "key")),
             Some(Kind::Deny) if self.count == 1 => "fine, 1 entry".to_owned(),
             Some(Kind::Deny) => format!("fine, {} entries", self.count),
+            Some(Kind::Identity) => format!("fine, {}", plural(self.count, "issuer")),
             Some(Kind::Rooms) => format!("fine, {rooms}"),
             _ => format!("fine, {} with {rooms}{other}", plural(self.count, "route")),
         }

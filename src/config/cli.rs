@@ -27,7 +27,7 @@ pub enum Command {
     Authz(Box<Flags>),
     /// Run only the position role, gRPC and HTTP, and the admin listener (needs a shared store)
     Stream(Box<Flags>),
-    /// Check settings, rooms files, keys files and Envoy configuration; exit with 0, 1 (mistakes) or 2 (unreadable)
+    /// Check settings, rooms, keys and identity files and Envoy configuration; exit with 0, 1 (mistakes) or 2 (unreadable)
     CheckConfig(Box<CheckArgs>),
     /// Look at rooms and control them through an admin listener; exit with 0, 1 (refused, no such room) or 2 (no answer)
     Rooms(rooms::RoomsArgs),
@@ -94,6 +94,9 @@ pub struct Flags {
     /// Keys file; without one a fresh key is made, and tickets do not outlive the process. A shared store needs one
     #[arg(long, env = "ANTEROOM_KEYS", value_name = "FILE")]
     pub keys: Option<PathBuf>,
+    /// Identity file: who vouches for users by signed tokens, and which requests need no user
+    #[arg(long, env = "ANTEROOM_IDENTITY", value_name = "FILE")]
+    pub identity: Option<PathBuf>,
     /// Template of the waiting page, in place of the built-in one
     #[arg(long, env = "ANTEROOM_PAGE", value_name = "FILE")]
     pub page: Option<PathBuf>,
@@ -179,7 +182,7 @@ mod tests {
         let command = Cli::command();
         let serve = command.find_subcommand("serve").unwrap();
         let flags: Vec<_> = serve.get_arguments().filter(|arg| arg.get_long() != Some("help")).collect();
-        assert_eq!(flags.len(), 31);
+        assert_eq!(flags.len(), 32);
         for flag in flags {
             let long = flag.get_long().unwrap();
             let twin = format!("ANTEROOM_{}", long.replace('-', "_").to_uppercase());

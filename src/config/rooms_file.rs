@@ -243,7 +243,12 @@ fn read_path(text: &str) -> Result<String, String> {
     }
 }
 
-fn read_methods(value: &Node, line: usize, path: KeyPath<'_>, report: &mut Report) -> Vec<Box<str>> {
+pub(super) fn read_methods(
+    value: &Node,
+    line: usize,
+    path: KeyPath<'_>,
+    report: &mut Report,
+) -> Vec<Box<str>> {
     const REMEDY: &str = "write a list of methods in capitals, like [GET, POST], or leave methods out";
     let mut methods: Vec<Box<str>> = Vec::new();
     if value.items().is_empty() {

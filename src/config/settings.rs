@@ -6,12 +6,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clashes::clashes;
 use environment::unknown_variables;
 use reader::{Reader, wrong};
 
 use super::Mistake;
 use super::cli::{Cli, Command, Flags};
 use crate::admin::AdminToken;
+use crate::identity::settings::IdentitySettings;
 use crate::listen::Listen;
 use crate::page::Page;
 use crate::room::deny::Entry;
@@ -21,6 +23,7 @@ use crate::routes::Routes;
 use crate::store::target::Target;
 use crate::telemetry::logs::LogFormat;
 
+mod clashes;
 mod environment;
 mod reader;
 
@@ -68,6 +71,8 @@ pub struct Settings {
     pub deny: Option<(PathBuf, Vec<Entry>)>,
     /// The keys file, the signing key first; `None`: make a key and say so. Always there with a shared store.
     pub keys: Option<Vec<Key>>,
+    /// Who vouches for users; `None`: nobody here, Envoy's `jwt_authn` at most.
+    pub identity: Option<IdentitySettings>,
     /// The waiting page: the built-in one, or that of a template.
     pub page: Page,
     /// Whether cookies are marked Secure.
@@ -173,6 +178,7 @@ pub(super) fn read(
         routes: Arc::new(reader.routes(flags.rooms.as_deref(), max_rooms)),
         deny: reader.deny(flags.deny.as_deref()),
         keys: reader.keys(flags.keys.as_deref()),
+        identity: reader.identity(flags.identity.as_deref()),
         page: reader.page(flags.page.as_deref()),
         cookie_secure: reader.choice("cookie-secure", &flags.cookie_secure, TRUE_OR_FALSE),
         cookie_domain: flags.cookie_domain.as_deref().and_then(|domain| reader.domain(domain)),
@@ -213,43 +219,6 @@ pub(super) fn read(
 const TRUE_OR_FALSE: &[(&str, bool)] = &[("true", true), ("false", false)];
 const MILLIS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
-
-/// Two listeners of the role at one address.
-fn clashes(settings: &Settings, mistakes: &mut Vec<Mistake>) {
-    let (authz, grpc, http, admin) = (
-        ("authz-listen", &settings.authz_listen),
-        ("grpc-listen", &settings.grpc_listen),
-        ("http-listen", &settings.http_listen),
-        ("admin-listen", &settings.admin_listen),
-    );
-    let listeners = match settings.role {
-        Role::Serve => vec![authz, grpc, http, admin],
-        Role::Authz => vec![authz, admin],
-        Role::Stream => vec![grpc, http, admin],
-    };
-    for (at, (flag, listen)) in listeners.iter().enumerate() {
-        if let Some((other, _)) = listeners[..at].iter().find(|(_, other)| same_place(listen, other)) {
-            let problem = format!("{listen} is taken by --{other}");
-            mistakes.push(wrong(flag, problem, "give every listener an address of its own"));
-        }
-    }
-}
-
-fn same_place(one: &Listen, other: &Listen) -> bool {
-    match (one, other) {
-        // An empty path is the stand-in for an address that was a mistake already.
-        (Listen::Unix(one), Listen::Unix(other)) => one == other && !one.as_os_str().is_empty(),
-        (Listen::Tcp(one), Listen::Tcp(other)) => {
-            let (a, b) = (one.ip().to_canonical(), other.ip().to_canonical());
-            // [::] takes IPv4 along, 0.0.0.0 does not take IPv6.
-            let covers = |all: std::net::IpAddr, ip: std::net::IpAddr| {
-                all.is_unspecified() && (all.is_ipv6() || ip.is_ipv4())
-            };
-            one.port() == other.port() && one.port() != 0 && (a == b || covers(a, b) || covers(b, a))
-        }
-        _ => false,
-    }
-}
 
 #[cfg(test)]
 mod tests;

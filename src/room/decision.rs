@@ -59,6 +59,12 @@ pub enum Bypass {
 pub enum Refusal {
     /// 403: the deny list names whoever asks.
     Denied,
+    /// 401: the route is for signed-in users (`anonymous: refuse`) and the request names none.
+    NoUser,
+    /// 401: the request shows a token that proves nobody.
+    BadToken,
+    /// 503: who asks cannot be known now, as the issuer's keys cannot be fetched.
+    UserUnknown,
     /// 401: the room wants a signed-in user (`identity: subject`) and the request names none.
     NoSubject,
     /// 429: a limit of the route is used up.

@@ -21,6 +21,8 @@ pub struct Gates {
     pub limit_client: Option<Quota>,
     /// Whether idempotency keys count.
     pub idempotency: Idempotency,
+    /// What becomes of requests that name no user.
+    pub anonymous: Anonymous,
 }
 
 /// Whether the idempotency keys of writing requests count.
@@ -35,10 +37,21 @@ pub enum Idempotency {
     Require,
 }
 
+/// What becomes of requests that name no user.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Anonymous {
+    /// They go on (default).
+    #[default]
+    Allow,
+    /// 401, unless the path is public.
+    Refuse,
+}
+
 impl Default for Gates {
     fn default() -> Self {
         Self {
             deny: true,
+            anonymous: Anonymous::Allow,
             limit_ip: None,
             limit_user: None,
             limit_client: None,
@@ -48,7 +61,7 @@ impl Default for Gates {
 }
 
 /// Every key of [`Gates`], in the order of the documentation.
-pub const KEYS: [&str; 5] = ["deny", "limit_ip", "limit_user", "limit_client", "idempotency"];
+pub const KEYS: [&str; 6] = ["deny", "limit_ip", "limit_user", "limit_client", "anonymous", "idempotency"];
 
 /// Every key that may be stated for a route: those of a policy, then those of its gates.
 pub static ALL_KEYS: LazyLock<Vec<&str>> = LazyLock::new(|| [&policy::KEYS[..], &KEYS[..]].concat());
@@ -80,6 +93,9 @@ impl Gates {
         match (key, value) {
             ("deny", "on" | "off") => self.deny = value == "on",
             ("deny", _) => return Err("write on or off"),
+            ("anonymous", "allow") => self.anonymous = Anonymous::Allow,
+            ("anonymous", "refuse") => self.anonymous = Anonymous::Refuse,
+            ("anonymous", _) => return Err("write allow or refuse"),
             ("limit_ip", _) => self.limit_ip = Some(quota(value)?),
             ("limit_user", _) => self.limit_user = Some(quota(value)?),
             ("limit_client", _) => self.limit_client = Some(quota(value)?),
@@ -168,8 +184,8 @@ mod tests {
         let found = parse(&[("denny", "on"), ("deny", "maybe"), ("capacity", "many")]).unwrap_err();
         let expected = [
             "capacity: \"many\" cannot be understood; write a whole number from 0 to 1000000000",
-            "deny: \"maybe\" cannot be understood; write on or off",
             "denny: is not a known key; did you mean deny?",
+            "deny: \"maybe\" cannot be understood; write on or off",
             "room: is missing; name the room these limits belong to",
         ];
         assert_eq!(found, expected);

@@ -15,7 +15,7 @@ pub fn normalise(target: &str) -> Option<String> {
 /// The path as a lenient backend sees it: `%2F`, `%5C` and `\` are slashes, and what follows a `;` in a segment
 /// is dropped before dots are resolved, so that `..;` is `..`. `None` when nothing in it could be taken so, or
 /// when it has no path.
-pub(super) fn normalise_leniently(target: &str) -> Option<String> {
+pub fn normalise_leniently(target: &str) -> Option<String> {
     let bytes = target.as_bytes();
     let suspicious = bytes.iter().any(|b| b"\\;".contains(b))
         || bytes

@@ -3,6 +3,7 @@
 pub mod counting;
 pub mod guard;
 mod handles;
+pub mod identity;
 pub mod label;
 mod listener;
 mod process;
@@ -25,6 +26,7 @@ use prometheus_client::registry::Registry;
 use self::counting::CountingMetrics;
 use self::guard::GuardMetrics;
 use self::handles::{By, counter, counters, gauge, gauges, histograms, pair_counters};
+use self::identity::IdentityMetrics;
 use self::label::{
     ListenerLabel, OperatorCall, OperatorResult, PollAnswer, StoreFault, StoreOp, StreamKind, TokenFault,
     TokenLabel, VerdictLabel,
@@ -62,6 +64,7 @@ pub struct Metrics {
     users_not_kept: Counter,
     listeners: By<ListenerLabel, ListenerMetrics>,
     shards: ShardMetrics,
+    identity: IdentityMetrics,
     operator_calls: By<OperatorCall, By<OperatorResult, Counter>>,
     guard: GuardMetrics,
     counting: CountingMetrics,
@@ -134,6 +137,7 @@ impl Metrics {
             ),
             listeners: By::new(|listener: ListenerLabel| connections.of(listener)),
             shards: ShardMetrics::register(registry),
+            identity: IdentityMetrics::register(registry),
             operator_calls: pair_counters(registry, "operator_calls", "Calls of operators", ["op", "result"]),
             guard: GuardMetrics::register(registry),
             counting: CountingMetrics::register(registry),
@@ -262,6 +266,11 @@ impl Metrics {
     /// The handles of the connections to Redis.
     pub fn shards(&self) -> ShardMetrics {
         self.shards.clone()
+    }
+
+    /// The handles of users' tokens.
+    pub fn identity(&self) -> IdentityMetrics {
+        self.identity.clone()
     }
 
     /// Every metric as `OpenMetrics` text. Fails only if a metric cannot be written as text.

@@ -22,7 +22,7 @@ use crate::probe::Mood;
 use crate::world::{CHECK_BUDGET, World};
 
 /// A Check on `GET /` under limits like `room=shop capacity=2`, with these headers.
-fn question(words: &str, headers: &[(&str, &str)]) -> CheckRequest {
+pub(crate) fn question(words: &str, headers: &[(&str, &str)]) -> CheckRequest {
     let pair = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
     let http = HttpRequest {
         method: "GET".into(),
@@ -44,7 +44,7 @@ fn question(words: &str, headers: &[(&str, &str)]) -> CheckRequest {
 }
 
 /// The same Check by a user whom `jwt_authn` has verified.
-fn by(user: &str, mut question: CheckRequest) -> CheckRequest {
+pub(crate) fn by(user: &str, mut question: CheckRequest) -> CheckRequest {
     let text = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
     let fields = |pairs: Vec<(&str, Value)>| Struct {
         fields: pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
@@ -57,13 +57,13 @@ fn by(user: &str, mut question: CheckRequest) -> CheckRequest {
     question
 }
 
-async fn ask(gate: &Gate, question: CheckRequest) -> CheckResponse {
+pub(crate) async fn ask(gate: &Gate, question: CheckRequest) -> CheckResponse {
     let answer = gate.check(&question.encode_to_vec(), None, Vec::new()).await.unwrap();
     CheckResponse::decode(answer.as_slice()).unwrap()
 }
 
 /// The HTTP status a client would see, and whether it comes as an error of this service.
-fn status(response: &CheckResponse) -> (i32, bool) {
+pub(crate) fn status(response: &CheckResponse) -> (i32, bool) {
     match response.http_response.as_ref().unwrap() {
         HttpResponse::OkResponse(_) => (200, false),
         HttpResponse::DeniedResponse(denied) => (denied.status.as_ref().unwrap().code, false),
@@ -81,7 +81,7 @@ fn body(response: &CheckResponse) -> serde_json::Value {
 }
 
 /// The headers of a denial or of a request let in, by name; the last of a name counts.
-fn headers(response: &CheckResponse) -> HashMap<String, String> {
+pub(crate) fn headers(response: &CheckResponse) -> HashMap<String, String> {
     let options = match response.http_response.as_ref().unwrap() {
         HttpResponse::DeniedResponse(denied) | HttpResponse::ErrorResponse(denied) => denied.headers.clone(),
         HttpResponse::OkResponse(ok) => [&ok.headers[..], &ok.response_headers_to_add[..]].concat(),
@@ -89,7 +89,7 @@ fn headers(response: &CheckResponse) -> HashMap<String, String> {
     options.into_iter().filter_map(|option| option.header).map(|header| (header.key, header.value)).collect()
 }
 
-fn cookie(response: &CheckResponse) -> String {
+pub(crate) fn cookie(response: &CheckResponse) -> String {
     headers(response)["set-cookie"].split(';').next().unwrap().to_owned()
 }
 

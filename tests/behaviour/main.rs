@@ -16,6 +16,10 @@ mod forward;
 mod gate;
 mod grpc;
 mod http;
+mod identified;
+mod identity;
+#[path = "../support/jwks_server.rs"]
+mod jwks_server;
 mod leave;
 mod memory;
 mod operators;
@@ -26,6 +30,8 @@ mod probe;
 #[path = "../support/redis.rs"]
 mod redis_server;
 mod remote;
+#[path = "../support/issuer.rs"]
+mod signer;
 mod store;
 mod streams;
 mod tracer;

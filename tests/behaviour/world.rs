@@ -10,6 +10,7 @@ use anteroom::cookie::CookiePolicy;
 use anteroom::drain::{DrainTimes, Tasks};
 use anteroom::guard::deny::Denials;
 use anteroom::guard::{self, Guard};
+use anteroom::identity::Identity;
 use anteroom::page::Page;
 use anteroom::position::cadence::Cadence;
 use anteroom::position::{Desk, Streaming};
@@ -129,7 +130,16 @@ impl World {
 
     /// A gate with a rooms file.
     pub(crate) fn gate_over(&self, routes: Routes, max_checks: usize) -> Gate {
-        Gate::new(GateParts {
+        Gate::new(self.parts(routes, max_checks))
+    }
+
+    /// A gate that knows users by their tokens.
+    pub(crate) fn gate_knowing(&self, identity: Arc<Identity>) -> Gate {
+        Gate::new(GateParts { identity: Some(identity), ..self.parts(Routes::default(), 100) })
+    }
+
+    fn parts(&self, routes: Routes, max_checks: usize) -> GateParts {
+        GateParts {
             rooms: self.rooms.clone(),
             limits: LimitsReader::new(Arc::new(routes)),
             cookies: CookiePolicy { secure: true, domain: None },
@@ -140,7 +150,8 @@ impl World {
             trusted_hops: 0,
             denials: self.denials(),
             guard: self.guard(),
-        })
+            identity: None,
+        }
     }
 
     /// A guard that counts for itself.

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use crate::harness::Scene;
 
 /// Orders that are sent twice.
-const ROUNDS: u64 = 200;
+const ROUNDS: u64 = 1_000;
 
 /// What nobody in these tests would wait for.
 const OPEN: (&str, &str) = ("capacity", "1000000");

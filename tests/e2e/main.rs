@@ -18,12 +18,15 @@ mod floods;
 mod grpc;
 mod grpc_web;
 mod harness;
+mod identity;
 mod limits;
 mod operators;
 mod order;
 mod out_of_reach;
 mod outages;
 mod protocols;
+#[path = "../support/issuer.rs"]
+mod signer;
 mod stolen;
 mod streams;
 mod tabs;

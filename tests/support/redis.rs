@@ -22,7 +22,7 @@ pub(crate) mod server;
 pub(crate) mod start;
 
 #[path = "until.rs"]
-mod until;
+pub(crate) mod until;
 
 // As of the rest, each binary uses a part.
 #[allow(unused_imports)]

@@ -13,7 +13,7 @@ pub(super) fn run(mut stage: Stage, rounds: &Plan, accept: Accept) -> Result<Rep
     let redis = stage.redis()?;
     let embedded = stage.anteroom("memory")?;
     let shared = stage.anteroom(&redis.url())?;
-    let question = Question { limits: &LINE, accept, token: None }.framed();
+    let question = Question { limits: &LINE, accept, token: None, bearer: None }.framed();
     let (others, notes) = stage.others(&question, rounds)?;
     let what = format!(
         "a Check of a newcomer, 18 headers, {} bytes; the answer is {}",

@@ -22,7 +22,7 @@ pub(super) fn run(mut stage: Stage, rounds: &Plan, program: Option<&Path>) -> Re
     stage.versions.insert("Envoy", envoy::version(&version(program)?).to_owned());
     let service = stage.anteroom("memory")?;
     let pass = pass_of(&service)?;
-    let question = Question { limits: &SHOP, accept: Accept::Html, token: Some((PASS, &pass)) };
+    let question = Question { limits: &SHOP, accept: Accept::Html, token: Some((PASS, &pass)), bearer: None };
     let (body, page) = (question.framed(), question.page());
     let (cores, files) = (stage.cores, stage.files.path());
     let ours = Peer::anteroom("anteroom", service, body.clone(), is_admitted());

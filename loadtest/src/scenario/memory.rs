@@ -35,7 +35,7 @@ pub(super) fn run(mut stage: Stage, visitors: u64, line: u64) -> Result<Report, 
         facts.push(Fact::new("Anteroom, empty", memory(&service)?, "bytes").of(&of));
         let empty = used();
         progress(&format!("{count} visitors take their places: {name}"));
-        let question = Question { limits: &LINE, accept: Accept::Json, token: None }.framed();
+        let question = Question { limits: &LINE, accept: Accept::Json, token: None, bearer: None }.framed();
         let mut line = Peer::anteroom("anteroom", service, question, is_new(Accept::Json));
         bench::ask_times(&mut line, visitors, &mut stage.tally)?;
         stop::sleep(SETTLE)?;

@@ -57,7 +57,7 @@ pub(super) fn run(mut stage: Stage, scale: f64, seconds: f64, store: Store) -> R
     let schedule = Schedule::new(ARRIVALS * scale, (VISITORS / ARRIVALS * SECOND as f64) as u64);
     let mut event = Event::new(
         schedule,
-        Question { limits: &limits, accept: Accept::Json, token: None }.framed(),
+        Question { limits: &limits, accept: Accept::Json, token: None, bearer: None }.framed(),
         &limits,
     );
     let length = Duration::from_secs_f64(seconds);
@@ -252,7 +252,7 @@ impl Script for Event {
                 let limits: Vec<_> =
                     self.limits.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
                 let token = Some((TICKET, self.visitors[who].ticket.as_str()));
-                ask.body = Question { limits: &limits, accept: Accept::Json, token }.framed();
+                ask.body = Question { limits: &limits, accept: Accept::Json, token, bearer: None }.framed();
             }
         }
     }

@@ -20,7 +20,7 @@ const TICKET: &str = "anteroom_ticket_line";
 pub(super) fn run(mut stage: Stage, rounds: &Plan, waiting: u64) -> Result<Report, Failed> {
     progress(&format!("{waiting} visitors take their places"));
     let service = stage.anteroom("memory")?;
-    let arriving = Question { limits: &LINE, accept: Accept::Json, token: None };
+    let arriving = Question { limits: &LINE, accept: Accept::Json, token: None, bearer: None };
     let question = arriving.framed();
     let mut line = Peer::anteroom("anteroom", service, question.clone(), super::arrive::is_new(Accept::Json));
     // One in the middle is asked about.

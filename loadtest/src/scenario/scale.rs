@@ -327,7 +327,7 @@ fn many_rooms(stage: &mut Stage, redis: &Server, size: &Size) -> Result<Vec<Fact
 /// A newcomer, who makes the room known to the service.
 fn comes(stage: &mut Stage, service: &Service, room: &str) -> Result<(), Failed> {
     let limits = limits(room);
-    let question = Question { limits: &limits, accept: Accept::Json, token: None };
+    let question = Question { limits: &limits, accept: Accept::Json, token: None, bearer: None };
     stage.tally.all += 1;
     match Verdict::of(&service.check(&question)?).map_err(Failed)? {
         Verdict::Denied(denied) => is_waiting(&denied).map_err(Failed),

@@ -2,11 +2,15 @@
 //!
 //! Nearly every answer is one of these. Made of messages it was some forty `String`s.
 
+use std::sync::Arc;
+
 use super::{
     EXPIRES_HEADER, NUMBER_HEADER, PASS_HEADER, ROOM_HEADER, TICKET_HEADER, has_no_cookies, metadata,
 };
 use crate::authz::request::Question;
 use crate::cookie::{CookiePolicy, TokenCookie, cookie_values};
+use crate::identity::settings::UserHeaders;
+use crate::identity::user::User;
 use crate::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use crate::pb::wire::{put_choice, put_message, put_text};
 use crate::room::decision::{Admission, Bypass};
@@ -40,6 +44,23 @@ enum Why<'a> {
     Bypass(Bypass),
 }
 
+/// What the backend hears of who asks.
+#[derive(Debug)]
+struct Users<'a> {
+    headers: &'a UserHeaders,
+    /// `None`: nobody who is known, and whatever the client says of it is removed.
+    user: Option<Arc<User>>,
+}
+
+impl Users<'_> {
+    /// Both headers with what they are set to.
+    fn values(&self) -> [(&str, Option<&str>); 2] {
+        let name = self.user.as_ref().map(|user| user.name());
+        let kind = self.user.as_ref().and_then(|user| user.kind());
+        [(&self.headers.id, name), (&self.headers.kind, kind)]
+    }
+}
+
 /// A header for the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
@@ -53,6 +74,7 @@ pub struct Told {
 #[derive(Debug)]
 pub struct Allowed<'a> {
     why: Why<'a>,
+    users: Option<Users<'a>>,
     /// Headers that begin like ours but are none of them: the client's own invention.
     forged: Vec<String>,
     /// Headers for the client.
@@ -61,14 +83,19 @@ pub struct Allowed<'a> {
 
 impl<'a> Allowed<'a> {
     /// Somebody inside, whose client has the pass already.
-    pub fn inside(inside: Inside<'a>, question: &Question<'_>) -> Self {
-        Self { why: Why::Inside(inside), forged: forged(question), told: Vec::new() }
+    pub fn inside(inside: Inside<'a>, question: &Question<'a>) -> Self {
+        Self::new(Why::Inside(inside), question)
+    }
+
+    fn new(why: Why<'a>, question: &Question<'a>) -> Self {
+        let users = question.user_headers().map(|headers| Users { headers, user: question.user().cloned() });
+        Self { why, users, forged: forged(question), told: Vec::new() }
     }
 
     /// Somebody let in; a client without the pass gets it.
     pub(super) fn admitted(
         admission: &'a Admission,
-        question: &Question<'_>,
+        question: &Question<'a>,
         cookies: &CookiePolicy,
     ) -> Self {
         let Admission { room, place, pass, expires_at, max_age, fresh } = admission;
@@ -89,8 +116,8 @@ impl<'a> Allowed<'a> {
     }
 
     /// A request that needs no room.
-    pub(super) fn bypass(why: Bypass, question: &Question<'_>) -> Self {
-        Self { why: Why::Bypass(why), forged: forged(question), told: Vec::new() }
+    pub(super) fn bypass(why: Bypass, question: &Question<'a>) -> Self {
+        Self::new(Why::Bypass(why), question)
     }
 
     fn tell(&mut self, name: &'static str, value: String) {
@@ -112,6 +139,11 @@ impl<'a> Allowed<'a> {
                 set(name, value);
             }
         }
+        for (name, value) in self.users.iter().flat_map(Users::values) {
+            if let Some(value) = value {
+                set(name, value);
+            }
+        }
     }
 
     /// Request headers the backend must not get from a client. Envoy removes after it has set: none of them is set.
@@ -121,7 +153,9 @@ impl<'a> Allowed<'a> {
             Why::Bypass(_) => &[],
         };
         let ours = OURS.into_iter().filter(move |name| !kept.contains(name));
-        ours.chain(self.forged.iter().map(String::as_str))
+        let users = self.users.iter().flat_map(Users::values);
+        let users = users.filter(|(_, value)| value.is_none()).map(|(name, _)| name);
+        ours.chain(users).chain(self.forged.iter().map(String::as_str))
     }
 
     /// Writes the `CheckResponse` as it goes to Envoy.
@@ -163,13 +197,14 @@ fn put_header(message: &mut Vec<u8>, tag: u32, name: &str, value: &str, action: 
     });
 }
 
-/// The names, in lower case, of the request's headers that begin like ours and are none.
+/// The names, in lower case, of the request's headers that begin like ours and are none, or read like those that tell of
+/// users and are written differently.
 fn forged(question: &Question<'_>) -> Vec<String> {
-    let mut names: Vec<String> = question
-        .anteroom_headers()
-        .filter(|name| !OURS.iter().any(|ours| ours.eq_ignore_ascii_case(name)))
-        .map(str::to_ascii_lowercase)
-        .collect();
+    let ours = question.anteroom_headers();
+    let ours = ours.filter(|name| !OURS.iter().any(|ours| ours.eq_ignore_ascii_case(name)));
+    // Those written like ours are set or removed by that name.
+    let users = question.headers_about_users().filter(|name| name.contains('_'));
+    let mut names: Vec<String> = ours.chain(users).map(str::to_ascii_lowercase).collect();
     names.sort_unstable();
     names.dedup();
     names

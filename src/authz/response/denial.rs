@@ -8,6 +8,7 @@ use super::{Html, TICKET_HEADER, has_no_cookies, set, set_cookie};
 use crate::authz::request::{Grpc, Question};
 use crate::cookie::{CookiePolicy, TokenCookie};
 use crate::cors;
+use crate::identity::RETRY_AFTER;
 use crate::page::View;
 use crate::pb::envoy::config::core::v3::HeaderValueOption;
 use crate::pb::envoy::service::auth::v3::check_response::HttpResponse;
@@ -99,6 +100,25 @@ impl Denial {
                 // Not by which entry: whoever is meant should not learn what to change.
                 "this client is not let in".to_owned(),
             ),
+            Refusal::NoUser => (
+                401,
+                Code::Unauthenticated,
+                "Sign in first",
+                format!("{name} is for signed-in users, and this request names none"),
+            ),
+            // Not why: whoever makes up tokens should not learn what to change.
+            Refusal::BadToken => (
+                401,
+                Code::Unauthenticated,
+                "Sign in again",
+                "the token that this request shows proves nobody, or has expired".to_owned(),
+            ),
+            Refusal::UserUnknown => (
+                503,
+                Code::Unavailable,
+                "Nobody can be recognised for the moment",
+                "the keys that prove who is asking cannot be fetched; try again".to_owned(),
+            ),
             Refusal::NoSubject => (
                 401,
                 Code::Unauthenticated,
@@ -138,8 +158,11 @@ impl Denial {
         let mut denial = Self::new(status, code, detail, question);
         match reason {
             Refusal::Outage => denial.header("retry-after", OUTAGE_RETRY_AFTER.to_string()),
+            Refusal::UserUnknown => denial.header("retry-after", RETRY_AFTER.to_string()),
+            Refusal::NoSubject | Refusal::NoUser => denial.header("www-authenticate", "Bearer"),
+            Refusal::BadToken => denial.header("www-authenticate", "Bearer error=\"invalid_token\""),
             Refusal::Limited(limited) => denial.limited(&limited),
-            _ => {}
+            Refusal::Denied | Refusal::NoKey | Refusal::Repeated => {}
         }
         denial.problem(question, title, room);
         denial

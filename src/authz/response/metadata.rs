@@ -78,11 +78,14 @@ const fn bypass_reason(reason: Bypass) -> &'static str {
 const fn refusal_reason(reason: Refusal) -> &'static str {
     match reason {
         Refusal::Denied => "denied",
+        Refusal::BadToken => "bad_token",
         Refusal::NoSubject => "no_subject",
         Refusal::Limited(_) => "limited",
         Refusal::NoKey => "no_key",
         Refusal::Repeated => "repeated",
+        Refusal::NoUser => "no_user",
         Refusal::Outage => "outage",
+        Refusal::UserUnknown => "user_unknown",
     }
 }
 

@@ -11,7 +11,8 @@ use super::{Purpose, Role, StoreChoice};
 use crate::admin::AdminToken;
 use crate::config::cli::Flags;
 use crate::config::{Grade, Mistake, yaml};
-use crate::config::{deny_file, keys};
+use crate::config::{deny_file, identity_file, keys};
+use crate::identity::settings::IdentitySettings;
 use crate::listen::Listen;
 use crate::page::Page;
 use crate::room::deny::Entry;
@@ -177,6 +178,13 @@ impl Reader {
         self.warnings.extend(keys::exposed(file));
         let read = yaml::read_file(file).map_err(|mistake| vec![mistake]);
         read.and_then(|text| keys::parse(&text, file)).map_err(|found| self.mistakes.extend(found)).ok()
+    }
+
+    pub(super) fn identity(&mut self, file: Option<&Path>) -> Option<IdentitySettings> {
+        let file = file?;
+        let read = yaml::read_file(file).map_err(|mistake| vec![mistake]);
+        let read = read.and_then(|text| identity_file::parse(&text, file));
+        read.map_err(|found| self.mistakes.extend(found)).ok()
     }
 
     pub(super) fn admin_token(&mut self, file: Option<&Path>) -> Option<AdminToken> {

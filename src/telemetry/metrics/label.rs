@@ -38,6 +38,7 @@ macro_rules! label {
         }
     };
 }
+pub(super) use label;
 
 pub mod counting;
 

@@ -1,0 +1,140 @@
+//! Where keys come from: a file, or an issuer over HTTP. Each look is bounded in time and size by itself.
+//!
+//! `hyper-rustls` over hyper's own client: both libraries and rustls were in the program already, and the roots are the
+//! system's, as for Redis (`SSL_CERT_FILE` names others). Redirects are not followed: what is configured is what is asked.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::{ACCEPT, USER_AGENT};
+use http::{Request, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use tokio::io::AsyncReadExt as _;
+
+use super::jwks::{MAX_JWKS, Unusable};
+use super::settings::JwksSource;
+
+/// How long a look may take, from the name's look-up to the last byte.
+pub const MAX_LOOK: Duration = Duration::from_secs(5);
+
+/// Why there are no new keys.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The file could not be read.
+    #[error("the file cannot be read: {0}")]
+    File(#[from] io::Error),
+    /// No connection, no TLS, or no HTTP.
+    #[error("it cannot be reached: {0}")]
+    Unreachable(String),
+    /// Nothing whole within [`MAX_LOOK`].
+    #[error("it did not answer within 5 s")]
+    TimedOut,
+    /// Another answer than 200.
+    #[error("it answers with status {0}; redirects are not followed")]
+    Status(StatusCode),
+    /// What came is of no use.
+    #[error("{0}")]
+    Unusable(#[from] Unusable),
+}
+
+/// Something that keys come from.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// The JWKS as it is now, at most [`MAX_JWKS`] bytes. May take any time: [`look`] bounds it.
+    async fn read(&self) -> Result<Bytes, FetchError>;
+}
+
+/// A look at a source, within [`MAX_LOOK`].
+pub async fn look(source: &dyn Source) -> Result<Bytes, FetchError> {
+    tokio::time::timeout(MAX_LOOK, source.read()).await.unwrap_or(Err(FetchError::TimedOut))
+}
+
+/// The source that is configured. Fails where the system has no roots to check an `https` server by.
+pub fn source(jwks: &JwksSource) -> io::Result<Box<dyn Source>> {
+    Ok(match jwks {
+        JwksSource::File(path) => Box::new(File(path.clone())),
+        JwksSource::Url(url) if url.scheme_str() == Some("https") => {
+            let https = HttpsConnectorBuilder::new().with_native_roots()?.https_only().enable_http1().build();
+            Box::new(Https { client: client(https), url: url.clone() })
+        }
+        JwksSource::Url(url) => Box::new(Http { client: client(HttpConnector::new()), url: url.clone() }),
+    })
+}
+
+struct File(PathBuf);
+
+#[async_trait]
+impl Source for File {
+    async fn read(&self) -> Result<Bytes, FetchError> {
+        let mut text = Vec::new();
+        let most = MAX_JWKS as u64 + 1;
+        tokio::fs::File::open(&self.0).await?.take(most).read_to_end(&mut text).await?;
+        if text.len() > MAX_JWKS { Err(Unusable::TooLarge.into()) } else { Ok(text.into()) }
+    }
+}
+
+/// Keys are fetched every few minutes: no connection is worth keeping.
+fn client<C>(connector: C) -> Client<C, Empty<Bytes>>
+where
+    C: hyper_util::client::legacy::connect::Connect + Clone,
+{
+    Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector)
+}
+
+struct Http {
+    client: Client<HttpConnector, Empty<Bytes>>,
+    url: Uri,
+}
+
+struct Https {
+    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    url: Uri,
+}
+
+#[async_trait]
+impl Source for Http {
+    async fn read(&self) -> Result<Bytes, FetchError> {
+        get(&self.client, &self.url).await
+    }
+}
+
+#[async_trait]
+impl Source for Https {
+    async fn read(&self) -> Result<Bytes, FetchError> {
+        get(&self.client, &self.url).await
+    }
+}
+
+async fn get<C>(client: &Client<C, Empty<Bytes>>, url: &Uri) -> Result<Bytes, FetchError>
+where
+    C: hyper_util::client::legacy::connect::Connect + Clone + Send + Sync + 'static,
+{
+    let request = Request::get(url)
+        .header(ACCEPT, "application/jwk-set+json, application/json")
+        .header(USER_AGENT, concat!("anteroom/", env!("CARGO_PKG_VERSION")))
+        .body(Empty::new())
+        .map_err(|error| unreachable(&error))?;
+    let response = client.request(request).await.map_err(|error| unreachable(&error))?;
+    if response.status() != StatusCode::OK {
+        return Err(FetchError::Status(response.status()));
+    }
+    match Limited::new(response.into_body(), MAX_JWKS).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Unusable::TooLarge.into()),
+        Err(error) => Err(unreachable(&*error)),
+    }
+}
+
+/// An error with all that lies beneath it: hyper's own says only that there is one.
+fn unreachable(error: &(dyn std::error::Error + 'static)) -> FetchError {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let told: Vec<String> = causes.take(8).map(ToString::to_string).collect();
+    FetchError::Unreachable(told.join(": "))
+}

@@ -1,0 +1,128 @@
+//! A server of an issuer's keys that says whatever it is told to, and counts who asks.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+
+/// What TLS begins with, which this does not speak.
+const TLS: u8 = 0x16;
+
+/// What the server does with a request.
+#[derive(Clone, Debug)]
+pub(crate) enum Says {
+    /// 200 and this text.
+    Text(String),
+    /// This status, with keys that would be good.
+    Status(u16, String),
+    /// Sends elsewhere.
+    Redirect(String),
+    /// Less than it has promised, and an end.
+    Half(String),
+    /// Nothing, for ever.
+    Nothing,
+    /// A byte now and then, for ever.
+    Drip,
+    /// More than anybody wants, without saying how much.
+    Flood,
+    /// An end.
+    HangUp,
+}
+
+/// The server. It ends with its owner.
+pub(crate) struct JwksServer {
+    pub(crate) address: SocketAddr,
+    says: Arc<Mutex<Says>>,
+    asked: Arc<AtomicUsize>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for JwksServer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl JwksServer {
+    pub(crate) async fn start(says: Says) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (says, asked) = (Arc::new(Mutex::new(says)), Arc::new(AtomicUsize::new(0)));
+        let task = tokio::spawn({
+            let (says, asked) = (says.clone(), asked.clone());
+            async move {
+                let mut answering = JoinSet::new();
+                while let Ok((client, _)) = listener.accept().await {
+                    let (says, asked) = (says.clone(), asked.clone());
+                    // A client that hangs up is none of the server's business.
+                    answering.spawn(async move { drop(answer(client, &says, &asked).await) });
+                }
+            }
+        });
+        Self { address, says, asked, task }
+    }
+
+    pub(crate) fn says(&self, says: Says) {
+        *self.says.lock() = says;
+    }
+
+    /// How many requests have come.
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/jwks.json", self.address)
+    }
+}
+
+async fn answer(mut client: TcpStream, says: &Mutex<Says>, asked: &AtomicUsize) -> std::io::Result<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.read_u8().await?);
+        if head[0] == TLS {
+            return Ok(());
+        }
+    }
+    asked.fetch_add(1, Ordering::SeqCst);
+    let says = says.lock().clone();
+    let whole = |status: u16, extra: &str, body: &str| {
+        format!(
+            "HTTP/1.1 {status} x\r\ncontent-length: {}\r\n{extra}connection: close\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    match says {
+        Says::Text(text) => client.write_all(whole(200, "", &text).as_bytes()).await,
+        Says::Status(status, text) => client.write_all(whole(status, "", &text).as_bytes()).await,
+        Says::Redirect(to) => {
+            client.write_all(whole(302, &format!("location: {to}\r\n"), "").as_bytes()).await
+        }
+        Says::Half(text) => {
+            let whole = whole(200, "", &text);
+            client.write_all(&whole.as_bytes()[..whole.len() - text.len() / 2]).await
+        }
+        Says::Nothing => std::future::pending().await,
+        Says::Drip => {
+            client.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n").await?;
+            loop {
+                client.write_all(b" ").await?;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        Says::Flood => {
+            client.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").await?;
+            let blanks = vec![b' '; 64 << 10];
+            for _ in 0..1_000 {
+                client.write_all(&blanks).await?;
+            }
+            Ok(())
+        }
+        Says::HangUp => Ok(()),
+    }
+}
