@@ -182,6 +182,14 @@ pub async fn run(
             Ok::<_, StoreError>(())
         }
     });
+    tasks.spawn("operators' deny list", {
+        let (guard, denials) = (wiring.guard.clone(), wiring.denials.clone());
+        let closing = tasks.shutdown().closing();
+        async move {
+            guard.follow_shared(denials, closing).await;
+            Ok::<_, Infallible>(())
+        }
+    });
     tasks.spawn("guard", {
         let (guard, closing) = (wiring.guard.clone(), tasks.shutdown().closing());
         async move {
@@ -239,7 +247,12 @@ impl Wiring<'_> {
         let shutdown = tasks.shutdown();
         let gate = Arc::new(self.gate());
         let profile = settings.profile.then(|| shutdown.clone());
-        let operators = Operators::new(self.rooms.clone(), settings.admin_token.clone());
+        let operators = Operators::new(
+            self.rooms.clone(),
+            self.guard.clone(),
+            self.denials.clone(),
+            settings.admin_token.clone(),
+        );
         let router = admin::router(self.metrics.clone(), self.readiness.clone(), profile)
             .merge(operators::router(Arc::new(operators)));
         let meter = self.metrics.listener(ListenerLabel::Admin);

@@ -1,6 +1,8 @@
-//! What operators see of rooms and do to them, over HTTP: with a token, and each control with an audit line.
+//! What operators see of rooms and the deny list, and do to them, over HTTP: with a token, and each control with an audit
+//! line.
 
 mod body;
+mod deny;
 mod record;
 mod refusal;
 
@@ -21,6 +23,8 @@ use self::record::{Asked, Record};
 use self::refusal::{Answer, Refusal};
 use super::overview::{List, Overview, brief};
 use super::token::AdminToken;
+use crate::guard::Guard;
+use crate::guard::deny::Denials;
 use crate::rooms::{Room, Rooms};
 use crate::store::StoreError;
 use crate::telemetry::logs::OncePer;
@@ -34,6 +38,8 @@ const PAGE: usize = 1_000;
 /// Answers operators.
 pub struct Operators {
     rooms: Arc<Rooms>,
+    guard: Arc<Guard>,
+    denials: Arc<Denials>,
     token: Option<AdminToken>,
     calls: Semaphore,
     /// Who was turned away, each logged once.
@@ -52,6 +58,7 @@ pub fn router(operators: Arc<Operators>) -> Router {
         .route("/rooms/{room}/resume", post(resume))
         .route("/rooms/{room}/limits", post(limits).delete(clear))
         .route("/rooms/{room}/reset", post(reset))
+        .merge(deny::router())
         .with_state(operators)
 }
 
@@ -101,8 +108,13 @@ async fn act(State(operators): Shared, call: OperatorCall, name: Named, request:
 
 impl Operators {
     /// Answers operators who show this token; without one nobody is answered.
-    pub fn new(rooms: Arc<Rooms>, token: Option<AdminToken>) -> Self {
-        Self { rooms, token, calls: Semaphore::new(MAX_CALLS), strangers: OncePer::new() }
+    pub fn new(
+        rooms: Arc<Rooms>,
+        guard: Arc<Guard>,
+        denials: Arc<Denials>,
+        token: Option<AdminToken>,
+    ) -> Self {
+        Self { rooms, guard, denials, token, calls: Semaphore::new(MAX_CALLS), strangers: OncePer::new() }
     }
 
     fn admit(&self, asked: &Asked) -> Answer<()> {
@@ -110,7 +122,7 @@ impl Operators {
             (Some(token), Some(shown)) if token.is(shown) => return Ok(()),
             (None, _) => (
                 StatusCode::FORBIDDEN,
-                "rooms cannot be looked at or controlled here: set --admin-token-file (ANTEROOM_ADMIN_TOKEN_FILE)",
+                "nothing can be looked at or controlled here: set --admin-token-file (ANTEROOM_ADMIN_TOKEN_FILE)",
             ),
             (Some(_), None) => {
                 (StatusCode::UNAUTHORIZED, "show the operators' token: Authorization: Bearer TOKEN")

@@ -1,5 +1,7 @@
 //! The deny list in force, from all its sources, and how often each entry was met.
 
+pub mod shared;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,16 +17,35 @@ use crate::telemetry::metrics::label::Denied;
 /// The deny list of this process.
 pub struct Denials {
     in_force: ArcSwap<InForce>,
-    /// Held while the list is changed.
-    filed: Mutex<()>,
+    /// The version of the operators' entries in force; held while the list is changed.
+    shared: Mutex<u64>,
     metrics: GuardMetrics,
 }
 
 #[derive(Default)]
 struct InForce {
+    /// First the file's entries, then the operators'.
     list: DenyList,
+    /// How many are the file's.
+    of_file: usize,
     /// How often each entry was met here.
     hits: Vec<Arc<AtomicU64>>,
+}
+
+/// Whose an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// The deny file's.
+    File,
+    /// An operator's.
+    Operators,
+}
+
+impl InForce {
+    fn origin(&self, at: usize) -> Origin {
+        if at < self.of_file { Origin::File } else { Origin::Operators }
+    }
 }
 
 /// An entry, and how often it was met by this process since the entry is on the list.
@@ -32,6 +53,8 @@ struct InForce {
 pub struct Listed {
     /// The entry.
     pub entry: Entry,
+    /// Whose it is.
+    pub origin: Origin,
     /// How often.
     pub hits: u64,
 }
@@ -39,21 +62,44 @@ pub struct Listed {
 impl Denials {
     /// An empty list.
     pub fn new(metrics: GuardMetrics) -> Self {
-        Self { in_force: ArcSwap::default(), filed: Mutex::default(), metrics }
+        Self { in_force: ArcSwap::default(), shared: Mutex::default(), metrics }
     }
 
-    /// Puts these entries in force. What was met of one that was there already is kept.
+    /// Puts these entries of the deny file in force. What was met of one that was there already is kept.
     pub fn file(&self, entries: Vec<Entry>) -> Result<(), DenyError> {
-        let list = DenyList::new(entries)?;
-        let _filed = self.filed.lock();
+        let _changing = self.shared.lock();
         let before = self.in_force.load();
-        let known: HashMap<&Whom, &Arc<AtomicU64>> =
-            before.list.entries().iter().map(|entry| &entry.whom).zip(&before.hits).collect();
-        let hits =
-            list.entries().iter().map(|entry| known.get(&entry.whom).copied().cloned().unwrap_or_default());
-        let hits = hits.collect();
-        self.metrics.set_deny_entries(list.entries().len());
-        self.in_force.store(Arc::new(InForce { list, hits }));
+        let operators = before.list.entries()[before.of_file..].to_vec();
+        self.put(&before, entries, operators)
+    }
+
+    /// Puts these entries of operators in force, unless those of a later version are.
+    pub fn share(&self, version: u64, entries: Vec<Entry>) -> Result<(), DenyError> {
+        let mut shared = self.shared.lock();
+        if version < *shared {
+            return Ok(());
+        }
+        let before = self.in_force.load();
+        let file = before.list.entries()[..before.of_file].to_vec();
+        self.put(&before, file, entries)?;
+        *shared = version;
+        Ok(())
+    }
+
+    fn put(&self, before: &InForce, file: Vec<Entry>, operators: Vec<Entry>) -> Result<(), DenyError> {
+        let of_file = file.len();
+        let list = DenyList::new([file, operators].concat())?;
+        let mut now = InForce { list, of_file, hits: Vec::new() };
+        let known: HashMap<(Origin, &Whom), &Arc<AtomicU64>> =
+            (before.list.entries().iter().zip(&before.hits))
+                .enumerate()
+                .map(|(at, (entry, hits))| ((before.origin(at), &entry.whom), hits))
+                .collect();
+        let entries = now.list.entries().iter().enumerate();
+        let hits = entries.map(|(at, entry)| known.get(&(now.origin(at), &entry.whom)).copied().cloned());
+        now.hits = hits.map(Option::unwrap_or_default).collect();
+        self.metrics.set_deny_entries(now.list.entries().len());
+        self.in_force.store(Arc::new(now));
         Ok(())
     }
 
@@ -80,13 +126,16 @@ impl Denials {
         true
     }
 
-    /// The entries in force.
-    pub fn listed(&self) -> Vec<Listed> {
+    /// At most `limit` of the entries in force after the first `after`, and how many there are in all.
+    pub fn listed(&self, after: usize, limit: usize) -> (Vec<Listed>, usize) {
         let in_force = self.in_force.load();
-        let listed = in_force.list.entries().iter().zip(&in_force.hits);
-        listed
-            .map(|(entry, hits)| Listed { entry: entry.clone(), hits: hits.load(Ordering::Relaxed) })
-            .collect()
+        let listed = in_force.list.entries().iter().zip(&in_force.hits).enumerate().skip(after).take(limit);
+        let listed = listed.map(|(at, (entry, hits))| Listed {
+            entry: entry.clone(),
+            origin: in_force.origin(at),
+            hits: hits.load(Ordering::Relaxed),
+        });
+        (listed.collect(), in_force.list.entries().len())
     }
 }
 
@@ -108,8 +157,19 @@ mod tests {
         assert!(denials.refuses(&asker, 0) && denials.refuses(&asker, 0));
         denials.file(vec![network("10.0.0.0/8"), network("192.0.2.0/24")]).unwrap();
         assert!(denials.refuses(&asker, 0));
-        let hits: Vec<u64> = denials.listed().iter().map(|listed| listed.hits).collect();
-        assert_eq!(hits, [0, 3]);
+        let told = |denials: &Denials| -> Vec<(Origin, u64)> {
+            denials.listed(0, 10).0.iter().map(|listed| (listed.origin, listed.hits)).collect()
+        };
+        assert_eq!(told(&denials), [(Origin::File, 0), (Origin::File, 3)]);
+        denials.share(2, vec![network("203.0.113.0/24")]).unwrap();
+        denials.share(1, Vec::new()).unwrap();
+        let other = Asker { address: Some("203.0.113.9".parse().unwrap()), ..Asker::default() };
+        assert!(denials.refuses(&other, 0), "what was shared before counts no more");
+        denials.file(vec![network("192.0.2.0/24")]).unwrap();
+        assert_eq!(told(&denials), [(Origin::File, 3), (Origin::Operators, 1)], "each its own");
+        assert_eq!(denials.listed(1, 1).0.len(), 1);
+        denials.share(3, Vec::new()).unwrap();
+        assert!(!denials.refuses(&other, 0));
         denials.file(Vec::new()).unwrap();
         assert!(denials.is_empty());
     }

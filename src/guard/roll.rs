@@ -50,8 +50,12 @@ impl Roll {
     /// Shares a text in place of the document that this replica has; all replicas have it within two seconds. Its
     /// version.
     pub async fn post(&self, text: &str) -> Result<u64, PostError> {
+        self.replace(self.version(), text).await
+    }
+
+    /// The same in place of the document of this version, for whoever has made the text from that.
+    pub async fn replace(&self, known: u64, text: &str) -> Result<u64, PostError> {
         let document = Document::new(text)?;
-        let known = self.version();
         let call = self.reach.ledger.sync(&self.presence, known, Offer::New(&document));
         let muster = self.reach.timed.call(StoreOp::Sync, call).await?;
         let (version, is_ours) = (muster.version, muster.document.is_none());

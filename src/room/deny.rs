@@ -57,7 +57,8 @@ pub struct Entry {
 }
 
 impl Entry {
-    fn is_over(&self, now: Millis) -> bool {
+    /// Whether its time is over.
+    pub fn is_over(&self, now: Millis) -> bool {
         self.until.is_some_and(|until| until <= now)
     }
 }

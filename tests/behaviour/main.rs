@@ -11,6 +11,7 @@ mod checkpoint;
 mod contract;
 mod cors;
 mod crowd;
+mod denying;
 mod estimates;
 mod forward;
 mod gate;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anteroom::admin::AdminToken;
-use anteroom::admin::operators::{Operators, router};
+use anteroom::admin::operators::router;
 use anteroom::room::policy::{KEYS, Source};
 use anteroom::rooms::visit::Shown;
 use axum::Router;
@@ -29,7 +29,7 @@ pub(crate) struct Listener {
 impl Listener {
     pub(crate) fn over(world: &World) -> Self {
         let token = AdminToken::parse(TOKEN).unwrap();
-        Self { router: router(Arc::new(Operators::new(world.rooms.clone(), Some(token)))) }
+        Self { router: router(Arc::new(world.operators(Some(token)))) }
     }
 
     /// Status and JSON of a call like `POST /rooms/shop/pause`.
@@ -58,7 +58,10 @@ impl Listener {
     }
 }
 
-const CALLS: [&str; 9] = [
+const CALLS: [&str; 12] = [
+    "GET /deny",
+    "POST /deny",
+    "DELETE /deny",
     "GET /rooms",
     "GET /rooms/shop",
     "GET /rooms/%ff",
@@ -75,7 +78,7 @@ async fn nobody_is_answered_without_the_token() {
     let world = World::new();
     world.room("capacity=1");
     let listener = Listener::over(&world);
-    let without = Listener { router: router(Arc::new(Operators::new(world.rooms.clone(), None))) };
+    let without = Listener { router: router(Arc::new(world.operators(None))) };
     for call in CALLS {
         for token in [
             None,

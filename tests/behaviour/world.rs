@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anteroom::admin::AdminToken;
+use anteroom::admin::operators::Operators;
 use anteroom::authz::limits::LimitsReader;
 use anteroom::authz::{Gate, GateParts};
 use anteroom::clock::Clock;
@@ -43,6 +45,9 @@ pub(crate) struct World {
     tasks: Tasks,
     options: Options,
     clock: Clock,
+    ledger: Arc<MemoryLedger>,
+    pub(crate) guard: Arc<Guard>,
+    pub(crate) denials: Arc<Denials>,
 }
 
 impl World {
@@ -61,18 +66,22 @@ impl World {
         };
         change(&mut options);
         let clock = Clock::system();
-        Self::over(Probe::new(clock), options, clock)
+        let ledger = MemoryLedger::new(clock, Metrics::new(1).counting());
+        Self::over(Probe::new(clock), Arc::new(ledger), options, clock)
     }
 
     /// Another replica over the same store.
     pub(crate) fn beside(&self) -> Self {
-        Self::over(self.probe.clone(), self.options, self.clock)
+        Self::over(self.probe.clone(), self.ledger.clone(), self.options, self.clock)
     }
 
-    fn over(probe: Arc<Probe>, options: Options, clock: Clock) -> Self {
+    fn over(probe: Arc<Probe>, ledger: Arc<MemoryLedger>, options: Options, clock: Clock) -> Self {
         let metrics = Arc::new(Metrics::new(options.max_rooms));
         let rooms = Arc::new(Rooms::new(options, probe.clone(), ring(), clock, metrics.clone()));
-        Self { rooms, probe, metrics, tasks: Tasks::new(), options, clock }
+        let guarded = guard::Options { budget: STORE_BUDGET, checks: true };
+        let guard = Arc::new(Guard::new(guarded, ledger.clone(), clock, &metrics));
+        let denials = Arc::new(Denials::new(metrics.guard()));
+        Self { rooms, probe, metrics, tasks: Tasks::new(), options, clock, ledger, guard, denials }
     }
 
     /// Ticks the rooms from now on.
@@ -80,6 +89,16 @@ impl World {
         let (rooms, closing) = (self.rooms.clone(), self.tasks.shutdown().closing());
         self.tasks.spawn("feed", async move {
             rooms.feed(closing).await;
+            Ok::<_, std::io::Error>(())
+        });
+    }
+
+    /// Hears of other replicas from now on, and follows what operators deny.
+    pub(crate) fn run_guard(&mut self) {
+        let (guard, denials) = (self.guard.clone(), self.denials.clone());
+        let (heard, closing) = (guard.clone(), self.tasks.shutdown());
+        self.tasks.spawn("guard", async move {
+            tokio::join!(heard.tend(closing.closing()), guard.follow_shared(denials, closing.closing()));
             Ok::<_, std::io::Error>(())
         });
     }
@@ -101,9 +120,8 @@ impl World {
         self.rooms.room_with(&policy(words), Source::ContextExtensions).unwrap()
     }
 
-    /// A deny list with nobody on it.
-    fn denials(&self) -> Arc<Denials> {
-        Arc::new(Denials::new(self.rooms.metrics().guard()))
+    pub(crate) fn operators(&self, token: Option<AdminToken>) -> Operators {
+        Operators::new(self.rooms.clone(), self.guard.clone(), self.denials.clone(), token)
     }
 
     pub(crate) fn desk(&self) -> Desk {
@@ -118,8 +136,8 @@ impl World {
             rooms,
             cookies: CookiePolicy { secure: true, domain: None },
             trusted_hops: 0,
-            denials: self.denials(),
-            guard: self.guard(),
+            denials: self.denials.clone(),
+            guard: self.guard.clone(),
             streaming,
         }
     }
@@ -148,17 +166,10 @@ impl World {
             budget: CHECK_BUDGET,
             max_checks,
             trusted_hops: 0,
-            denials: self.denials(),
-            guard: self.guard(),
+            denials: self.denials.clone(),
+            guard: self.guard.clone(),
             identity: None,
         }
-    }
-
-    /// A guard that counts for itself.
-    fn guard(&self) -> Arc<Guard> {
-        let ledger = MemoryLedger::new(self.clock, self.metrics.counting());
-        let options = guard::Options { budget: STORE_BUDGET, checks: true };
-        Arc::new(Guard::new(options, Arc::new(ledger), self.clock, &self.metrics))
     }
 
     /// The value of a metric, by its name and labels as they stand in the text; 0 where there is none.

@@ -100,7 +100,7 @@ async fn the_client_checks_in_with_another_nonce_each_time() {
     let browser = watching(&site, json!({})).await;
     browser.until("window.end === 'called'").await;
     browser
-        .value("line.enter().then((now) => (window.inside = now.status), (error) => (window.inside = error.status))")
+        .value("void line.enter().then((now) => (window.inside = now.status), (error) => (window.inside = error.status))")
         .await;
     until_true("two check-ins", SOON, || site.seen().nonces.len() >= 2).await;
     site.now(|script| script.enter = 200);

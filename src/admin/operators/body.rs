@@ -46,7 +46,11 @@ pub(super) fn control(
         OperatorCall::Pause => Ok(Control::Pause),
         OperatorCall::Resume => Ok(Control::Resume),
         OperatorCall::Clear => Ok(Control::Limits(Limits::default())),
-        OperatorCall::List | OperatorCall::Show => Err(Refusal::wrong("this call only looks")),
+        OperatorCall::List
+        | OperatorCall::Show
+        | OperatorCall::DenyList
+        | OperatorCall::DenyAdd
+        | OperatorCall::DenyRemove => Err(Refusal::wrong("this call controls no room")),
     }
 }
 
@@ -78,7 +82,7 @@ struct Confirmed {
     confirm: String,
 }
 
-fn read<'b, T: Deserialize<'b>>(body: &'b [u8], example: &str) -> Answer<T> {
+pub(super) fn read<'b, T: Deserialize<'b>>(body: &'b [u8], example: &str) -> Answer<T> {
     let wrong = |why: String| {
         Refusal::wrong(format!("the body cannot be understood: {why}; send JSON like {example}"))
     };

@@ -36,6 +36,13 @@ impl Asked {
         }
     }
 
+    fn is_about_a_room(&self) -> bool {
+        !matches!(
+            self.call,
+            OperatorCall::List | OperatorCall::DenyList | OperatorCall::DenyAdd | OperatorCall::DenyRemove
+        )
+    }
+
     pub(super) fn room(&self) -> Answer<RoomName> {
         let rule = || Refusal::wrong(format!("a room name is {}", RoomName::RULE));
         RoomName::parse(&self.name).ok_or_else(rule)
@@ -79,7 +86,9 @@ impl<'a> Record<'a> {
             target: "anteroom::audit",
             op = self.of.call.as_str(),
             // Whatever stands in a path: shown only as far as a name may go.
-            room = RoomName::parse(&self.of.name).as_ref().map_or("(no room name)", RoomName::as_str),
+            room = self.of.is_about_a_room().then(|| {
+                RoomName::parse(&self.of.name).map_or_else(|| "(no room name)".to_owned(), |name| name.to_string())
+            }),
             asked = self.asked,
             result = result.as_str(),
             reason,

@@ -190,6 +190,12 @@ label! {
         Clear => "clear",
         /// Begin a new generation.
         Reset => "reset",
+        /// The deny list.
+        DenyList => "deny_list",
+        /// Put somebody on it.
+        DenyAdd => "deny_add",
+        /// Take somebody off it.
+        DenyRemove => "deny_remove",
     }
 }
 
@@ -204,6 +210,8 @@ label! {
         Wrong => "wrong",
         /// Nobody knows the room.
         NoRoom => "no_room",
+        /// Operators have made no such entry of the deny list.
+        NoEntry => "no_entry",
         /// The store did not answer, or too many calls are under way.
         Unavailable => "unavailable",
         /// A control whose operator did not wait for the answer.

@@ -1,0 +1,143 @@
+//! The operators' entries: one document that all replicas have, changed by whoever of them an operator asks.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::Denials;
+use crate::guard::Guard;
+use crate::guard::roll::PostError;
+use crate::room::deny::written::Written;
+use crate::room::deny::{DenyError, DenyList, Entry, Whom};
+use crate::room::policy::Millis;
+use crate::store::StoreError;
+use crate::store::ledger::{Document, TooLong};
+
+/// The most entries that operators may have made.
+pub const MAX_SHARED: usize = 10_000;
+/// How often a change is tried that others are quicker than.
+const TRIES: u32 = 8;
+
+/// The document.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Shared {
+    deny: Vec<Written>,
+}
+
+/// Why the operators' entries were not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// There are [`MAX_SHARED`] already.
+    #[error(
+        "operators have made {MAX_SHARED} entries, and may have no more: take some back, or use the deny file"
+    )]
+    TooMany,
+    /// No list can be made of them.
+    #[error(transparent)]
+    Deny(#[from] DenyError),
+    /// They come to too much text.
+    #[error(transparent)]
+    TooLong(#[from] TooLong),
+    /// Operators have made no such entry.
+    #[error("operators have made no entry for {0}; those of the deny file are changed there")]
+    NotThere(Whom),
+    /// What replicas share cannot be understood: it is a newer version's.
+    #[error(
+        "the entries that replicas share cannot be understood ({0}); ask a replica of the newest version"
+    )]
+    Unread(String),
+    /// Others have changed it each time.
+    #[error("others are changing the list at the same time; try again")]
+    Busy,
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A change of the operators' entries.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Somebody is to be refused; in place of an entry for the same.
+    Add(Entry),
+    /// Nobody is to be refused for this any more.
+    Remove(Whom),
+}
+
+impl Guard {
+    /// Changes the operators' entries for all replicas, and puts them in force here. Entries whose time is over go.
+    ///
+    /// An error of the store: it may have been done.
+    pub async fn change_shared(
+        &self,
+        change: &Change,
+        denials: &Denials,
+        now: Millis,
+    ) -> Result<(), ChangeError> {
+        for _ in 0..TRIES {
+            let known = self.roll.document().borrow().clone();
+            let mut entries = known.as_ref().map(read).transpose()?.unwrap_or_default();
+            entries.retain(|entry| !entry.is_over(now));
+            let count = entries.len();
+            let whom = match change {
+                Change::Add(entry) => &entry.whom,
+                Change::Remove(whom) => whom,
+            };
+            entries.retain(|entry| entry.whom != *whom);
+            match change {
+                Change::Add(_) if entries.len() >= MAX_SHARED => return Err(ChangeError::TooMany),
+                Change::Add(entry) => entries.push(entry.clone()),
+                Change::Remove(whom) if entries.len() == count => {
+                    return Err(ChangeError::NotThere(whom.clone()));
+                }
+                Change::Remove(_) => {}
+            }
+            let deny = entries.iter().map(Written::from).collect();
+            let text = serde_json::to_string(&Shared { deny })
+                .map_err(|error| ChangeError::Unread(error.to_string()))?;
+            // Before anybody has it: every replica must be able to use it.
+            DenyList::new(entries.clone())?;
+            let version = known.as_ref().map_or(0, Document::version);
+            match self.roll.replace(version, &text).await {
+                Ok(version) => {
+                    denials.share(version, entries)?;
+                    return Ok(());
+                }
+                Err(PostError::Outdated) => {}
+                Err(PostError::TooLong(error)) => return Err(error.into()),
+                Err(PostError::Store(error)) => return Err(error.into()),
+            }
+        }
+        Err(ChangeError::Busy)
+    }
+
+    /// Puts what operators have asked any replica for in force here, as it comes, until `closing`. What cannot be used
+    /// leaves the list as it was.
+    pub async fn follow_shared(&self, denials: Arc<Denials>, closing: impl Future<Output = ()>) {
+        let mut document = self.roll.document();
+        tokio::pin!(closing);
+        loop {
+            let known = document.borrow_and_update().clone();
+            if let Some(known) = known {
+                let taken = read(&known).and_then(|entries| Ok(denials.share(known.version(), entries)?));
+                if let Err(error) = taken {
+                    tracing::error!(%error, "operators' entries cannot be used; the deny list stays as it was");
+                }
+            }
+            tokio::select! {
+                () = &mut closing => return,
+                changed = document.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+}
+
+fn read(document: &Document) -> Result<Vec<Entry>, ChangeError> {
+    let unread = |why: String| ChangeError::Unread(why);
+    let shared: Shared = serde_json::from_str(document.text()).map_err(|error| unread(error.to_string()))?;
+    if shared.deny.len() > MAX_SHARED {
+        return Err(ChangeError::TooMany);
+    }
+    let entries = shared.deny.into_iter().map(Written::entry);
+    entries.collect::<Result<_, _>>().map_err(|mistake| unread(mistake.to_string()))
+}

@@ -1,0 +1,118 @@
+//! Operators' entries of the deny list: over all replicas, beside those of the file.
+
+use std::time::Duration;
+
+use anteroom::room::deny::{Asker, Entry, Whom};
+use serde_json::{Value, json};
+
+use crate::operators::Listener;
+use crate::world::World;
+
+/// Two replicas that hear of each other.
+fn replicas() -> (World, World) {
+    let mut one = World::new();
+    let mut other = one.beside();
+    one.run_guard();
+    other.run_guard();
+    (one, other)
+}
+
+/// Longer than it takes until every replica has heard.
+async fn heard() {
+    tokio::time::sleep(Duration::from_secs(3)).await;
+}
+
+fn refuses(world: &World, address: &str) -> bool {
+    let asker = Asker { address: Some(address.parse().unwrap()), ..Asker::default() };
+    world.denials.refuses(&asker, world.rooms.now())
+}
+
+fn entries(told: &Value) -> Vec<[String; 2]> {
+    let text = |entry: &Value, key: &str| entry[key].as_str().unwrap_or_default().to_owned();
+    told["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| [text(entry, "ip"), text(entry, "source")])
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_counts_for_every_replica_until_it_is_taken_back() {
+    let (one, other) = replicas();
+    let (here, there) = (Listener::over(&one), Listener::over(&other));
+    let file = Entry { whom: Whom::Network("10.0.0.0/8".parse().unwrap()), until: None, note: None };
+    one.denials.file(vec![file]).unwrap();
+
+    let body = r#"{"ip": "192.0.2.0/24", "note": "a scraper", "until": "2999-01-01T00:00:00Z"}"#;
+    let told = here.done("POST /deny", body).await;
+    assert_eq!(told["entry"]["ip"], "192.0.2.0/24");
+    assert!(refuses(&one, "192.0.2.7"), "at once where it was asked for");
+    heard().await;
+    assert!(refuses(&other, "192.0.2.8") && refuses(&other, "192.0.2.9"));
+    let listed = there.done("GET /deny", "").await;
+    let entry = &listed["entries"][0];
+    assert_eq!(
+        (&entry["source"], &entry["hits"], &entry["note"]),
+        (&json!("operators"), &json!(2), &json!("a scraper"))
+    );
+    assert_eq!(entry["until"], "2999-01-01T00:00:00.000Z");
+    let listed = here.done("GET /deny", "").await;
+    let both = [["10.0.0.0/8", "file"], ["192.0.2.0/24", "operators"]].map(|pair| pair.map(str::to_owned));
+    assert_eq!(entries(&listed), both);
+    let page = here.done("GET /deny?limit=1", "").await;
+    assert_eq!((&page["next"], &page["known"], entries(&page).len()), (&json!(1), &json!(2), 1));
+    let page = here.done("GET /deny?limit=1&after=1", "").await;
+    assert_eq!((&page["next"], entries(&page)), (&Value::Null, vec![both[1].clone()]));
+
+    there.done("DELETE /deny", r#"{"ip": "192.0.2.0/24"}"#).await;
+    assert!(!refuses(&other, "192.0.2.7"));
+    heard().await;
+    assert!(!refuses(&one, "192.0.2.7") && refuses(&one, "10.1.2.3"), "the file's stays");
+    let (status, told) = here.ask("DELETE /deny", r#"{"ip": "10.0.0.0/8"}"#).await;
+    assert_eq!((status, &told["result"]), (404, &json!("no_entry")), "{told}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn operators_at_two_replicas_at_once_lose_no_entry() {
+    let (one, other) = replicas();
+    let (here, there) = (Listener::over(&one), Listener::over(&other));
+    for round in 0..20 {
+        let body = |side: u8| format!(r#"{{"ip": "192.0.{round}.{side}"}}"#);
+        let (first, second) =
+            tokio::join!(here.done("POST /deny", body(1)), there.done("POST /deny", body(2)));
+        assert!(first["entry"]["ip"].is_string() && second["entry"]["ip"].is_string());
+    }
+    heard().await;
+    for world in [&one, &other] {
+        let (listed, known) = world.denials.listed(0, 1_000);
+        assert_eq!((listed.len(), known), (40, 40));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_is_told_and_changes_nothing() {
+    let (one, _other) = replicas();
+    let here = Listener::over(&one);
+    for (body, why) in [
+        ("", "no JSON object"),
+        ("{}", "exactly one"),
+        (r#"{"ip": "192.0.2.7/24"}"#, "ip:"),
+        (r#"{"ip": "0.0.0.0/0"}"#, "everybody"),
+        (r#"{"ip": "192.0.2.1", "subject": "eve"}"#, "exactly one"),
+        (r#"{"address": "192.0.2.1"}"#, "address"),
+    ] {
+        for call in ["POST /deny", "DELETE /deny"] {
+            let (status, told) = here.ask(call, body).await;
+            assert!(status == 400 && told["detail"].as_str().unwrap().contains(why), "{call} {body}: {told}");
+        }
+    }
+    assert_eq!(here.ask("GET /deny?limit=0", "").await.0, 400);
+    assert_eq!(here.ask("POST /deny", " ".repeat(4 * 1024 + 1)).await.0, 413);
+    assert!(one.denials.is_empty());
+    let again = r#"{"ip": "192.0.2.1", "until": "2000-01-01T00:00:00Z"}"#;
+    here.done("POST /deny", again).await;
+    here.done("POST /deny", r#"{"ip": "192.0.2.1"}"#).await;
+    assert_eq!(one.denials.listed(0, 10).1, 1, "in place of the one for the same");
+    assert!(refuses(&one, "192.0.2.1"));
+}
