@@ -45,6 +45,21 @@ pub struct Desk {
 /// The header, or metadata, of the nonce of a check-in.
 const NONCE_HEADER: &str = "x-anteroom-nonce";
 
+impl Desk {
+    /// Lets a called visitor in, and uses up the nonce where the room wants one: only then, so that whoever asks too
+    /// early may ask again with the same.
+    async fn let_in(&self, room: &Arc<Room>, shown: &Shown) -> Result<Answer, VisitError> {
+        let answer = self.rooms.enter(room, shown).await?;
+        if let Some((ttl, nonce)) = answer.uses_nonce_for.zip(shown.nonce.as_ref()) {
+            let key = [room.name().as_str().as_bytes(), nonce.as_bytes()];
+            if !self.guard.once.first(OnceScope::Nonce, &key, ttl).await? {
+                return Err(VisitError::UsedNonce);
+            }
+        }
+        Ok(answer)
+    }
+}
+
 /// Refuses whom the deny list names, whatever the room. Here nobody is a verified user.
 fn look_at(denials: &Denials, asker: &Asker<'_>, rooms: &Rooms) -> Result<(), VisitError> {
     if !denials.is_empty() && denials.refuses(asker, rooms.now()) {

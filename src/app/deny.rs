@@ -37,7 +37,7 @@ pub(super) async fn follow(
         }
         let (path, before, list) = (file.clone(), seen.take(), denials.clone());
         // A file system may be slow, and a long list takes its time.
-        let looked = tokio::task::spawn_blocking(move || look(&path, before, &list)).await;
+        let looked = tokio::task::spawn_blocking(move || look(&path, before.as_ref(), &list)).await;
         // It panicked, which the log has; the next look begins anew.
         let Ok((read, change)) = looked else { continue };
         match change {
@@ -55,9 +55,9 @@ pub(super) async fn follow(
 /// What a look at the file has brought: what it says, and where that is news, what came of it.
 type Looked = (Result<String, String>, Option<Result<usize, String>>);
 
-fn look(file: &Path, before: Option<Result<String, String>>, denials: &Denials) -> Looked {
+fn look(file: &Path, before: Option<&Result<String, String>>, denials: &Denials) -> Looked {
     let read = read_plain(file);
-    if before.as_ref() == Some(&read) {
+    if before == Some(&read) {
         return (read, None);
     }
     let change = read.as_deref().map_err(Clone::clone).and_then(|text| take(text, file, denials));

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use super::problem::{Problem, problem};
 use super::watching::Watching;
-use super::{Desk, NONCE_HEADER, document, nonce, sse};
+use super::{Desk, NONCE_HEADER, asker, document, look_at, nonce, sse};
 use crate::cookie::TokenCookie;
 use crate::room::name::RoomName;
 use crate::room::standing::{Status, Told};

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use anteroom::position::tracer::TracerDesk;
 use anteroom::room::gates::Gates;
 use anteroom::routes::{HostRule, Matcher, PathRule, Room, Routes};
 use anteroom::{authz, position};
@@ -147,12 +146,7 @@ fn all_of(words: &str) -> Api {
             matchers: vec![shop],
         }])
     };
-    let tracer = TracerDesk {
-        rooms: world.rooms.clone(),
-        routes: Arc::new(routes()),
-        denials: world.desk().denials,
-        trusted_hops: 0,
-    };
+    let tracer = world.tracer_desk(Arc::new(routes()));
     let router = position::http::router(world.desk())
         .merge(position::tracer::router(tracer))
         .merge(authz::forward::router(Arc::new(world.gate_over(routes(), 10))));

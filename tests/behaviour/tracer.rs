@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anteroom::clock::Clock;
-use anteroom::position::tracer::{TracerDesk, router};
+use anteroom::position::tracer::router;
 use anteroom::room::gates::Gates;
 use anteroom::room::policy::Source;
 use anteroom::room::state::Subject;
@@ -48,15 +48,7 @@ impl Api {
             matchers,
         }]));
         world.run();
-        Self {
-            router: router(TracerDesk {
-                rooms: world.rooms.clone(),
-                routes,
-                denials: world.desk().denials,
-                trusted_hops: 0,
-            }),
-            world,
-        }
+        Self { router: router(world.tracer_desk(routes)), world }
     }
 
     /// Another replica over the same store.

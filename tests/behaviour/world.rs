@@ -15,6 +15,7 @@ use anteroom::guard::{self, Guard};
 use anteroom::identity::Identity;
 use anteroom::page::Page;
 use anteroom::position::cadence::Cadence;
+use anteroom::position::tracer::TracerDesk;
 use anteroom::position::{Desk, Streaming};
 use anteroom::room::decision::Verdict;
 use anteroom::room::policy::Source;
@@ -122,6 +123,10 @@ impl World {
 
     pub(crate) fn operators(&self, token: Option<AdminToken>) -> Operators {
         Operators::new(self.rooms.clone(), self.guard.clone(), self.denials.clone(), token)
+    }
+
+    pub(crate) fn tracer_desk(&self, routes: Arc<Routes>) -> TracerDesk {
+        TracerDesk { rooms: self.rooms.clone(), routes, denials: self.denials.clone(), trusted_hops: 0 }
     }
 
     pub(crate) fn desk(&self) -> Desk {
