@@ -23,7 +23,8 @@ pub(crate) fn token_file() -> tempfile::NamedTempFile {
     file
 }
 
-/// Two replicas with a token, and the file it stands in. They log nothing but errors, and what operators do.
+/// Two replicas with a token, and the file it stands in. They log nothing but errors, what becomes of rooms, and what
+/// operators do.
 async fn fleet(test: &str, redis: &Server) -> (Fleet, tempfile::NamedTempFile) {
     let file = token_file();
     let path = file.path().to_str().unwrap();
@@ -31,7 +32,7 @@ async fn fleet(test: &str, redis: &Server) -> (Fleet, tempfile::NamedTempFile) {
         "--drain",
         "2s",
         "--log",
-        "error",
+        "error,anteroom::rooms=warn",
         "--admin-token-file",
         path,
     ]);
