@@ -66,14 +66,7 @@ impl Browser {
         let turn = TURN.lock().await;
         let chromium = find("CHROMIUM", &["chromium", "chromium-browser", "google-chrome"]);
         let chromedriver = find("CHROMEDRIVER", &["chromedriver"]);
-        let process = Command::new(chromedriver)
-            .arg("--port=0")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("chromedriver starts");
-        let mut driver = Driver { process, profile: tempfile::tempdir().unwrap() };
-        let port = driver.port();
+        let (driver, port) = Driver::start(&chromedriver);
         let mut arguments = [
             "--headless",
             "--no-sandbox",
@@ -163,8 +156,22 @@ impl Browser {
 }
 
 impl Driver {
-    /// The port it chose, from what it says at its start.
-    fn port(&mut self) -> u16 {
+    /// A driver, and the port it chose. It wants one that is free for IPv4 and IPv6 alike, and gives up where the first it
+    /// tries is not.
+    fn start(chromedriver: &Path) -> (Self, u16) {
+        let start = || {
+            let mut command = Command::new(chromedriver);
+            command.arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null());
+            let process = command.spawn().expect("chromedriver starts");
+            let mut driver = Self { process, profile: tempfile::tempdir().unwrap() };
+            let port = driver.port()?;
+            Some((driver, port))
+        };
+        std::iter::repeat_with(start).take(8).flatten().next().expect("chromedriver finds a port")
+    }
+
+    /// The port it chose, from what it says at its start; `None`: it has ended.
+    fn port(&mut self) -> Option<u16> {
         let output = self.process.stdout.take().unwrap();
         let (tell, told) = mpsc::channel();
         // On a thread of its own, which reads on to the end: a driver whose output nobody takes would block.
@@ -176,7 +183,11 @@ impl Driver {
                 }
             }
         });
-        told.recv_timeout(PATIENCE).expect("chromedriver says which port it listens on")
+        match told.recv_timeout(PATIENCE) {
+            Ok(port) => Some(port),
+            Err(mpsc::RecvTimeoutError::Disconnected) => None,
+            Err(mpsc::RecvTimeoutError::Timeout) => panic!("chromedriver says nothing of its port"),
+        }
     }
 }
 

@@ -59,15 +59,24 @@ impl Visitor {
     /// One with this address, of the loopback range.
     pub(crate) fn from(address: Ipv4Addr, port: u16) -> Self {
         let jar = Arc::new(Jar::default());
-        let http = Client::builder()
+        let base = Url::parse(&format!("http://127.0.0.1:{port}")).unwrap();
+        Self { http: Self::http(&jar, address), jar, base }
+    }
+
+    /// The same visitor on a new connection: one that is open may be closed while a request is on its way.
+    pub(crate) fn anew(&self) -> Self {
+        Self { http: Self::http(&self.jar, Ipv4Addr::LOCALHOST), ..self.clone() }
+    }
+
+    fn http(jar: &Arc<Jar>, address: Ipv4Addr) -> Client {
+        Client::builder()
             .no_proxy()
             .timeout(SOON)
             .local_address(IpAddr::from(address))
-            .cookie_provider(Arc::clone(&jar))
+            .cookie_provider(Arc::clone(jar))
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .unwrap();
-        Self { http, jar, base: Url::parse(&format!("http://127.0.0.1:{port}")).unwrap() }
+            .unwrap()
     }
 
     /// A request, with these headers beside those of the jar.
