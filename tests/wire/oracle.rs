@@ -17,6 +17,8 @@ pub(crate) struct Question {
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Attributes {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) source: Option<Peer>,
     #[prost(message, optional, tag = "4")]
     pub(crate) request: Option<Request>,
     #[prost(map = "string, string", tag = "10")]
@@ -25,6 +27,24 @@ pub(crate) struct Attributes {
     pub(crate) metadata_context: Option<Metadata>,
     #[prost(message, optional, tag = "13")]
     pub(crate) route_metadata_context: Option<Metadata>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Peer {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) address: Option<Address>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Address {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) socket: Option<Socket>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Socket {
+    #[prost(string, tag = "2")]
+    pub(crate) address: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -66,12 +86,14 @@ fn is_same(read: &Asked<'_>, expected: &Question) -> bool {
     let nothing = Attributes::default();
     let expected = expected.attributes.as_ref().unwrap_or(&nothing);
     let http = expected.request.as_ref().and_then(|request| request.http.as_ref());
+    let socket = expected.source.as_ref().and_then(|peer| peer.address.as_ref()?.socket.as_ref());
     let extensions = read.context_extensions.entries();
     let same_http = match (&read.http, http) {
         (Some(read), Some(http)) => is_same_http(read, http),
         (read, http) => read.is_none() && http.is_none(),
     };
     same_http
+        && read.source == socket.map_or("", |socket| socket.address.as_str())
         && extensions.len() == expected.context_extensions.len()
         && extensions.iter().all(|(key, value)| {
             expected.context_extensions.get(*key).is_some_and(|expected| expected == value)
