@@ -163,8 +163,6 @@
   // load it again would bring it again. So: in by the API, then on to where the visitor was going.
   async function enter() {
     over = true;
-    const abort = new AbortController();
-    after(10, () => abort.abort());
     let pause = 0;
     try {
       // Nothing secret: it only has to be another one each time. (randomUUID is for secure pages only.)
@@ -173,7 +171,7 @@
         method: "POST",
         cache: "no-store",
         headers: { accept: "application/json", "x-anteroom-nonce": nonce },
-        signal: abort.signal,
+        signal: AbortSignal.timeout?.(1e4),
       });
       if (answer.ok) {
         const last = memory.entered || 0;
