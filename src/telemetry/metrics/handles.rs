@@ -3,6 +3,8 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use prometheus_client::encoding::EncodeMetric;
+use prometheus_client::metrics::TypedMetric;
 use prometheus_client::metrics::counter::{Atomic, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -65,6 +67,17 @@ pub(super) fn pair_counters<A: Label, B: Label>(
     })
 }
 
+/// Metrics of a kind, one for each value of a label.
+fn by<L, M>(registry: &mut Registry, name: &str, help: &str, label: &'static str) -> By<L, M>
+where
+    L: Label,
+    M: EncodeMetric + TypedMetric + Clone + Default + fmt::Debug + Send + Sync + 'static,
+{
+    let family: Family<[(&'static str, &'static str); 1], M> = Family::default();
+    registry.register(name, help, family.clone());
+    By::new(|value: L| family.get_or_create_owned(&[(label, value.as_str())]))
+}
+
 /// Gauges, one for each value of a label.
 pub(super) fn gauges<L: Label>(
     registry: &mut Registry,
@@ -72,9 +85,7 @@ pub(super) fn gauges<L: Label>(
     help: &str,
     label: &'static str,
 ) -> By<L, Gauge> {
-    let family: Family<[(&'static str, &'static str); 1], Gauge> = Family::default();
-    registry.register(name, help, family.clone());
-    By::new(|value: L| family.get_or_create_owned(&[(label, value.as_str())]))
+    by(registry, name, help, label)
 }
 
 type Latencies = Family<[(&'static str, &'static str); 1], Durations, fn() -> Durations>;
@@ -98,7 +109,5 @@ pub(super) fn counters<L: Label>(
     help: &str,
     label: &'static str,
 ) -> By<L, Counter> {
-    let family: Family<[(&'static str, &'static str); 1], Counter> = Family::default();
-    registry.register(name, help, family.clone());
-    By::new(|value: L| family.get_or_create_owned(&[(label, value.as_str())]))
+    by(registry, name, help, label)
 }
