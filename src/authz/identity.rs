@@ -14,9 +14,6 @@ use crate::identity::{Answer, Identity, Known, Shown, token};
 use crate::room::decision::Refusal;
 use crate::room::gates::Anonymous;
 
-/// Headers by which frameworks take one method for another. A path that is public for `GET` is not for what they say.
-const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
-
 impl Gate {
     /// The question, with the user where that is known at once.
     pub(super) fn recognised<'q>(&'q self, question: Question<'q>) -> Question<'q> {
@@ -108,7 +105,5 @@ fn verified_by_envoy(question: &Question<'_>) -> Option<Arc<User>> {
 /// Whether a request needs no user, whatever method the backend takes it for.
 fn is_public(identity: &Identity, question: &Question<'_>) -> bool {
     let Some(target) = question.path_and_query() else { return false };
-    let overrides = METHOD_OVERRIDES.iter().flat_map(|name| question.header_values(name));
-    let overrides = overrides.map(|method| std::str::from_utf8(method).unwrap_or_default().trim());
-    std::iter::once(question.method()).chain(overrides).all(|method| identity.is_public(method, target))
+    question.methods().all(|method| identity.is_public(method, target))
 }

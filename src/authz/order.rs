@@ -18,6 +18,8 @@ use crate::telemetry::metrics::label::counting::{LimitScope, OnceScope};
 
 /// What says that a request is the same as another one.
 const KEY_HEADER: &str = "idempotency-key";
+/// What changes something at the backend.
+const WRITING: [&str; 4] = ["POST", "PUT", "PATCH", "DELETE"];
 /// How long a repeat is known for one.
 const KNOWN_FOR: Duration = Duration::from_mins(5);
 
@@ -76,7 +78,8 @@ impl Gate {
         gates: &Gates,
         verdict: &Verdict,
     ) -> Option<Refusal> {
-        let writes = ["POST", "PUT", "PATCH", "DELETE"].contains(&question.method());
+        let mut methods = question.methods();
+        let writes = methods.any(|method| WRITING.iter().any(|writing| writing.eq_ignore_ascii_case(method)));
         let passes = matches!(verdict, Verdict::Admit(_) | Verdict::Bypass(_));
         if gates.idempotency == Idempotency::Off || !writes || !passes {
             return None;

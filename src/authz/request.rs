@@ -22,6 +22,9 @@ pub use metadata::Subject;
 /// What our own headers begin with.
 pub const HEADER_PREFIX: &str = "x-anteroom-";
 
+/// Headers by which frameworks take one method for another.
+const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
+
 /// Whether the client speaks gRPC, and which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grpc {
@@ -110,6 +113,14 @@ impl<'a> Question<'a> {
     /// The method as sent, like `GET`; empty without HTTP attributes.
     pub fn method(&self) -> &'a str {
         self.http().map_or("", |http| http.method)
+    }
+
+    /// Every method that a backend may take this for: the one sent, and those that [override](METHOD_OVERRIDES) it.
+    pub fn methods(&self) -> impl Iterator<Item = &'a str> {
+        let overrides = METHOD_OVERRIDES.into_iter().flat_map(|name| self.header_values(name));
+        // Not text is no method, and nothing that one would be let through for.
+        let overrides = overrides.flat_map(|value| std::str::from_utf8(value).unwrap_or("?").split(','));
+        std::iter::once(self.method()).chain(overrides.map(str::trim))
     }
 
     /// The request target as sent, with its query; `None` where there is none, as with `CONNECT`.
@@ -206,10 +217,12 @@ impl<'a> Question<'a> {
         self.grpc() == Grpc::Web || self.header("x-grpc-web").is_some()
     }
 
-    /// Whether this is a CORS preflight: `OPTIONS` with `Origin` and `Access-Control-Request-Method`.
+    /// Whether this is a CORS preflight: `OPTIONS` with `Origin` and `Access-Control-Request-Method`. Browsers send none
+    /// with a method override, and a backend would take such a one for something else.
     pub fn is_preflight(&self) -> bool {
         let present = |name| self.header_values(name).any(|value| !value.trim_ascii().is_empty());
-        self.method() == "OPTIONS" && present("origin") && present("access-control-request-method")
+        let asks = present("origin") && present("access-control-request-method");
+        asks && self.methods().all(|method| method == "OPTIONS")
     }
 
     /// Whether the request asks for a WebSocket: `Upgrade: websocket`, or HTTP/2's extended `CONNECT`.

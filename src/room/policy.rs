@@ -180,6 +180,7 @@ impl Policy {
             room: None,
             policy: Self::defaults(RoomName::unnamed()),
             burst: None,
+            bind: None,
             mistakes: Vec::new(),
         };
         let mut pairs: Vec<_> = pairs.into_iter().collect();
@@ -209,6 +210,7 @@ struct Reader {
     room: Option<RoomName>,
     policy: Policy,
     burst: Option<u32>,
+    bind: Option<Bind>,
     mistakes: Vec<Mistake>,
 }
 
@@ -282,7 +284,10 @@ impl Reader {
                     ("ip", Bind::Ip),
                     ("user_agent", Bind::UserAgent),
                 ];
-                (set(&mut policy.bind, choice(value, &choices)), "write none, subject, ip or user_agent")
+                (
+                    set(&mut self.bind, choice(value, &choices).map(Some)),
+                    "write none, subject, ip or user_agent",
+                )
             }
             "checkin" => {
                 let choices = [("ticket", Checkin::Ticket), ("nonce", Checkin::Nonce)];
@@ -322,6 +327,9 @@ impl Reader {
                 remedy: "state at least one of capacity and rate".into(),
             }]);
         }
+        // A user's place is the user's, also where others sign in with the same browser.
+        let owner = if policy.identity == Identity::Subject { Bind::Subject } else { Bind::None };
+        policy.bind = self.bind.unwrap_or(owner);
         policy.burst = self.burst.unwrap_or_else(|| policy.rate.map_or(1, Rate::default_burst));
         Ok(policy)
     }

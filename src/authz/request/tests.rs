@@ -163,6 +163,7 @@ fn only_real_preflights_are_preflights() {
         with_headers("OPTIONS", &BOTH[1..]),
         with_headers("OPTIONS", &[("origin", " "), BOTH[1]]),
         with_headers("OPTIONS", &[]),
+        with_headers("OPTIONS", &[BOTH[0], BOTH[1], ("X-HTTP-Method-Override", "POST")]),
     ] {
         assert!(!Question::read(&request.encode_to_vec()).unwrap().is_preflight(), "{request:?}");
     }

@@ -99,3 +99,15 @@ fn origins_are_read_and_policies_from_before_them_still_are() {
     let again: String = before.split_whitespace().collect();
     assert_eq!(serde_json::to_string(&policy).unwrap(), again, "older versions write and read the same");
 }
+
+#[test]
+fn a_users_place_is_bound_to_the_user_unless_it_is_said_otherwise() {
+    let bind = |pairs: &[(&str, &str)]| {
+        let room = [("room", "shop"), ("capacity", "1")];
+        Policy::parse(room.iter().chain(pairs).copied()).unwrap().bind
+    };
+    assert_eq!(bind(&[]), Bind::None);
+    assert_eq!(bind(&[("identity", "subject")]), Bind::Subject);
+    assert_eq!(bind(&[("identity", "subject"), ("bind", "ip")]), Bind::Ip);
+    assert_eq!(bind(&[("identity", "subject"), ("bind", "none")]), Bind::None);
+}

@@ -1,0 +1,90 @@
+//! One place for each user, through Envoy: by Anteroom's own look at the token, and by Envoy's `jwt_authn`.
+
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::harness::Scene;
+use crate::harness::config::EnvoyConfig;
+use crate::harness::visitor::{Answer, Visitor};
+use crate::identity::now;
+use crate::signer::{AUDIENCE, ISSUER, Signer, claims, jwks};
+
+const LIMITS: [(&str, &str); 2] = [("capacity", "1"), ("identity", "subject")];
+
+fn signer() -> Signer {
+    Signer::es256("a")
+}
+
+async fn ask(visitor: &Visitor, user: &str) -> Answer {
+    let bearer = format!("Bearer {}", signer().sign(&claims(user, now())));
+    visitor.send(Method::GET, "/shop", &[("authorization", &bearer)]).await
+}
+
+fn number(answer: &Answer) -> u64 {
+    assert_eq!(answer.status, 429, "{answer:?}");
+    answer.json()["number"].as_u64().unwrap()
+}
+
+/// All these visitors have one address.
+async fn assert_a_place_is_its_users(scene: &Scene) {
+    assert_eq!(ask(&scene.visitor(), "ann").await.status, 200);
+    assert_eq!(ask(&scene.visitor(), "ann").await.status, 200, "inside is inside, whatever the browser");
+
+    let (laptop, phone) = (scene.visitor(), scene.visitor());
+    assert_eq!((number(&ask(&laptop, "bob").await), number(&ask(&phone, "bob").await)), (2, 2));
+    assert_eq!(number(&ask(&scene.visitor(), "cleo").await), 3, "another user behind the same address");
+    assert_eq!(number(&ask(&laptop, "bob").await), 2);
+    // A browser that somebody else signs in with has that user's place, not the one of its cookie.
+    assert_eq!(number(&ask(&laptop, "cleo").await), 3);
+
+    let nobody = scene.visitor().get("/shop").await;
+    assert_eq!(nobody.status, 401, "{nobody:?}");
+    assert_eq!(scene.backend.requests(), 2, "ann's");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_browsers_of_one_user_hold_one_place_and_two_users_two() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("jwks.json"), jwks(&[&signer()])).unwrap();
+    let file = folder.path().join("identity.yaml");
+    let text = format!(
+        "issuers:\n- {{issuer: '{ISSUER}', audiences: [{AUDIENCE}], jwks: {{file: jwks.json}}, algorithms: [ES256]}}\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    let flag = format!("--identity={}", file.display());
+    let cookie = "                - exact: cookie\n";
+    let shown = format!("{cookie}                - exact: authorization\n");
+    let test = "two_browsers_of_one_user_hold_one_place_and_two_users_two";
+    let change = |config: EnvoyConfig| config.limits(&LIMITS).replace(cookie, &shown);
+    let scene = Scene::with_flags(test, &[&flag], change).await;
+    assert_a_place_is_its_users(&scene).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whom_envoy_has_verified_has_one_place_too() {
+    const HERE: &str = "          # With signed-in users (`identity: subject`), envoy.filters.http.jwt_authn goes here, before ext_authz.\n";
+    let keys = Value::from(jwks(&[&signer()]));
+    // As its documentation has it; a request without a token goes on, for Anteroom to refuse.
+    let filter = format!(
+        "          - name: envoy.filters.http.jwt_authn
+            typed_config:
+              \"@type\": type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication
+              providers:
+                id:
+                  issuer: '{ISSUER}'
+                  audiences: [{AUDIENCE}]
+                  local_jwks: {{ inline_string: {keys} }}
+                  payload_in_metadata: payload
+              rules:
+              - match: {{ prefix: / }}
+                requires: {{ requires_any: {{ requirements: [{{ provider_name: id }}, {{ allow_missing: {{}} }}] }} }}
+"
+    );
+    let test = "whom_envoy_has_verified_has_one_place_too";
+    let scene = Scene::with(test, |config| config.limits(&LIMITS).replace(HERE, &filter)).await;
+    assert_a_place_is_its_users(&scene).await;
+    let forged = Signer::other_es256("a").sign(&claims("bob", now()));
+    let bearer = format!("Bearer {forged}");
+    let answer = scene.visitor().send(Method::GET, "/shop", &[("authorization", &bearer)]).await;
+    assert_eq!(answer.status, 401, "{answer:?}");
+}
