@@ -133,8 +133,8 @@ TARGETS ?= check cookie jwt token
 
 fuzz: rust ## strangers' bytes against the parsers, by libFuzzer (FUZZ_SECONDS=60 each; TARGETS="check cookie jwt token"); what fails is kept in artifacts/fuzz/
 	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --profile fuzz -p fuzz --features targets --target-dir $(TARGET)/fuzzing --target $(HOST)
-	@for target in $(TARGETS); do mkdir -p artifacts/fuzz/$$target/inputs; \
-	    $(TARGET)/fuzzing/$(HOST)/fuzz/fuzz-$$target -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=5 -print_final_stats=1 \
+	@for target in $(TARGETS); do mkdir -p artifacts/fuzz/$$target/inputs; echo "fuzz: $$target for $(FUZZ_SECONDS) s"; \
+	    $(TARGET)/fuzzing/$(HOST)/fuzz/fuzz-$$target -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=5 -verbosity=0 -print_final_stats=1 \
 	        -artifact_prefix=artifacts/fuzz/$$target/ artifacts/fuzz/$$target/inputs; done
 
 bench-redis: rust redis ## what a line costs Redis: memory and CPU for each visitor, at a million waiting (no pass or fail)
