@@ -13,7 +13,7 @@ use anteroom::telemetry::metrics::Metrics;
 use futures_util::future::join_all;
 use jsonwebtoken::Algorithm;
 
-use crate::jwks_server::{JwksServer, Says};
+use crate::jwks_server::{JwksServer, Says, lies};
 use crate::redis_server::until::{SOON, until, until_true};
 use crate::signer::{AUDIENCE, ISSUER, Signer, claims, jwks};
 
@@ -135,19 +135,7 @@ async fn an_issuer_that_lies_or_hangs_makes_nobody_a_user_and_nobody_wait_for_lo
     let signer = Signer::es256("a");
     let elsewhere = JwksServer::start(good(&signer)).await;
     let text = jwks(&[&signer]);
-    let lies = [
-        Says::Status(500, text.clone()),
-        Says::Status(404, text.clone()),
-        Says::Redirect(elsewhere.url()),
-        Says::Text("<html>keys</html>".to_owned()),
-        Says::Text("{\"keys\": []}".to_owned()),
-        Says::Text(format!("{text}{}", " ".repeat(300_000))),
-        Says::Half(text),
-        Says::Flood,
-        Says::HangUp,
-        Says::Drip,
-        Says::Nothing,
-    ];
+    let lies = lies(&text, &elsewhere);
     join_all(lies.map(|lie| {
         let signer = &signer;
         async move {

@@ -5,7 +5,8 @@ use std::time::Instant;
 use reqwest::Method;
 use tokio::task::JoinSet;
 
-use crate::harness::Scene;
+use crate::harness::visitor::Visitor;
+use crate::harness::{SOON, Scene, until};
 
 /// Orders that are sent twice.
 const ROUNDS: u64 = 1_000;
@@ -48,6 +49,44 @@ async fn a_flood_is_refused_takes_no_number_and_harms_nobody_else() {
     let honest = scene.visitor_from([127, 0, 0, 2]).get("/shop").await;
     assert_eq!(honest.status, 200, "{honest:?}");
     assert_eq!(honest.json()["headers"]["x-anteroom-number"], "2", "nobody refused took a number");
+}
+
+/// A flood that lasts until it is dropped.
+async fn goes_on(flood: Visitor) {
+    loop {
+        let status = flood.get("/shop").await.status;
+        assert!([200, 429].contains(&status), "{status}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_honest_clients_notice_nothing_of_a_flood() {
+    let limits = [OPEN, ("limit_ip", "20/s burst 20")];
+    let test = "two_hundred_honest_clients_notice_nothing_of_a_flood";
+    let scene = Scene::with(test, |config| config.limits(&limits)).await;
+    let mut flood = JoinSet::new();
+    for _ in 0..8 {
+        flood.spawn(goes_on(scene.visitor_from([127, 0, 9, 9])));
+    }
+    let mut honest = JoinSet::new();
+    for number in 1..=200 {
+        let visitor = scene.visitor_from([127, 0, 8, number]);
+        honest.spawn(async move {
+            for _ in 0..10 {
+                assert_eq!(visitor.get("/shop").await.status, 200);
+            }
+        });
+    }
+    while let Some(done) = honest.join_next().await {
+        done.unwrap();
+    }
+    // The flood was one: more was refused to it than it was allowed.
+    let counted = async || scene.metric("anteroom_limit_decisions_total").await;
+    until("the flood is far beyond its limit", SOON, || async { (counted().await > 4_000.0).then_some(()) })
+        .await;
+    let allowed = scene.backend.requests();
+    assert!(allowed >= 2_000 && (allowed as f64) < counted().await, "{allowed}");
+    assert!(flood.try_join_next().is_none(), "the flood goes on");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -19,6 +19,8 @@ mod grpc;
 mod grpc_web;
 mod harness;
 mod identity;
+#[path = "../support/jwks_server.rs"]
+mod jwks_server;
 mod limits;
 mod methods;
 mod operators;

@@ -1,18 +1,43 @@
-//! One place for each user, through Envoy: by Anteroom's own look at the token, and by Envoy's `jwt_authn`.
+//! Users through Envoy: one place for each, by Anteroom's own look at the token and by Envoy's `jwt_authn`; and what
+//! becomes of them while their issuer lies.
 
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::Scene;
 use crate::harness::config::EnvoyConfig;
 use crate::harness::visitor::{Answer, Visitor};
 use crate::identity::now;
-use crate::signer::{AUDIENCE, ISSUER, Signer, claims, jwks};
+use crate::jwks_server::{JwksServer, Says, lies};
+use crate::signer::{AUDIENCE, ISSUER, Signer, claims, claims_but, jwks};
 
 const LIMITS: [(&str, &str); 2] = [("capacity", "1"), ("identity", "subject")];
 
 fn signer() -> Signer {
     Signer::es256("a")
+}
+
+/// A scene whose service knows these issuers by these keys; and the folder with the good keys in `jwks.json`.
+async fn knowing(
+    test: &str,
+    limits: &[(&str, &str)],
+    issuers: &[(String, String)],
+) -> (Scene, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("jwks.json"), jwks(&[&signer()])).unwrap();
+    let mut text = "issuers:\n".to_owned();
+    for (name, keys) in issuers {
+        let entry =
+            format!("- {{issuer: '{name}', audiences: [{AUDIENCE}], jwks: {keys}, algorithms: [ES256]}}\n");
+        text.push_str(&entry);
+    }
+    let file = folder.path().join("identity.yaml");
+    std::fs::write(&file, text).unwrap();
+    let flag = format!("--identity={}", file.display());
+    let cookie = "                - exact: cookie\n";
+    let shown = format!("{cookie}                - exact: authorization\n");
+    let change = |config: EnvoyConfig| config.limits(limits).replace(cookie, &shown);
+    (Scene::with_flags(test, &[&flag], change).await, folder)
 }
 
 async fn ask(visitor: &Visitor, user: &str) -> Answer {
@@ -44,19 +69,9 @@ async fn assert_a_place_is_its_users(scene: &Scene) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_browsers_of_one_user_hold_one_place_and_two_users_two() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("jwks.json"), jwks(&[&signer()])).unwrap();
-    let file = folder.path().join("identity.yaml");
-    let text = format!(
-        "issuers:\n- {{issuer: '{ISSUER}', audiences: [{AUDIENCE}], jwks: {{file: jwks.json}}, algorithms: [ES256]}}\n"
-    );
-    std::fs::write(&file, text).unwrap();
-    let flag = format!("--identity={}", file.display());
-    let cookie = "                - exact: cookie\n";
-    let shown = format!("{cookie}                - exact: authorization\n");
     let test = "two_browsers_of_one_user_hold_one_place_and_two_users_two";
-    let change = |config: EnvoyConfig| config.limits(&LIMITS).replace(cookie, &shown);
-    let scene = Scene::with_flags(test, &[&flag], change).await;
+    let (scene, _folder) =
+        knowing(test, &LIMITS, &[(ISSUER.to_owned(), "{file: jwks.json}".to_owned())]).await;
     assert_a_place_is_its_users(&scene).await;
 }
 
@@ -87,4 +102,33 @@ async fn whom_envoy_has_verified_has_one_place_too() {
     let bearer = format!("Bearer {forged}");
     let answer = scene.visitor().send(Method::GET, "/shop", &[("authorization", &bearer)]).await;
     assert_eq!(answer.status, 401, "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_issuer_that_lies_makes_nobody_a_user_and_harms_no_others() {
+    let keys = jwks(&[&signer()]);
+    let elsewhere = JwksServer::start(Says::Text(keys.clone())).await;
+    let lies = lies(&keys, &elsewhere);
+    let (mut servers, mut issuers) = (Vec::new(), vec![(ISSUER.to_owned(), "{file: jwks.json}".to_owned())]);
+    for (number, lie) in lies.iter().enumerate() {
+        let server = JwksServer::start(lie.clone()).await;
+        issuers.push((format!("https://{number}.example.com/"), format!("{{url: '{}'}}", server.url())));
+        servers.push(server);
+    }
+    let test = "an_issuer_that_lies_makes_nobody_a_user_and_harms_no_others";
+    let (scene, _folder) = knowing(test, &[("capacity", "100")], &issuers).await;
+    for ((issuer, _), lie) in issuers[1..].iter().zip(&lies) {
+        let token = signer().sign(&claims_but("ann", now(), &json!({"iss": issuer})));
+        let bearer = format!("Bearer {token}");
+        let answer = scene.visitor().send(Method::GET, "/shop", &[("authorization", &bearer)]).await;
+        assert_eq!(answer.status, 503, "{lie:?}: {answer:?}");
+        assert!(answer.header("retry-after").parse::<u64>().unwrap() > 0, "{lie:?}");
+    }
+    assert_eq!((scene.backend.requests(), elsewhere.asked()), (0, 0));
+    assert_eq!(ask(&scene.visitor(), "ann").await.json()["headers"]["x-anteroom-number"], "1");
+    assert_eq!(scene.visitor().get("/shop").await.status, 200);
+    // At the start, for a token, and again after a while, each time after a longer one.
+    for (server, lie) in servers.iter().zip(&lies) {
+        assert!((1..=8).contains(&server.asked()), "{lie:?}: asked {} times", server.asked());
+    }
 }

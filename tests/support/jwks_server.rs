@@ -1,5 +1,8 @@
 //! A server of an issuer's keys that says whatever it is told to, and counts who asks.
 
+// Each test binary uses a part of it.
+#![allow(dead_code)]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,6 +35,24 @@ pub(crate) enum Says {
     Flood,
     /// An end.
     HangUp,
+}
+
+/// Everything but an answer with keys that could be used. `keys` would be good; `elsewhere` is where a redirect leads.
+pub(crate) fn lies(keys: &str, elsewhere: &JwksServer) -> [Says; 11] {
+    let keys = || keys.to_owned();
+    [
+        Says::Status(500, keys()),
+        Says::Status(404, keys()),
+        Says::Redirect(elsewhere.url()),
+        Says::Text("<html>keys</html>".to_owned()),
+        Says::Text("{\"keys\": []}".to_owned()),
+        Says::Text(format!("{}{}", keys(), " ".repeat(300_000))),
+        Says::Half(keys()),
+        Says::Flood,
+        Says::HangUp,
+        Says::Drip,
+        Says::Nothing,
+    ]
 }
 
 /// The server. It ends with its owner.
