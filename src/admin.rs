@@ -30,6 +30,7 @@ anteroom: a virtual waiting room for Envoy
 /metrics  metrics for Prometheus, as OpenMetrics text
 /rooms    what each room is doing; /rooms/ROOM one of them, POST /rooms/ROOM/pause, resume, limits or reset,
           DELETE /rooms/ROOM/limits; all of them with the operators' token
+/deny     the deny list; POST or DELETE an entry, with the token too
 ";
 
 const PROFILE_IN_INDEX: &str = "\

@@ -71,7 +71,7 @@ fn serve(settings: Settings) -> ExitCode {
 
 /// Looks at rooms and controls them, as an operator.
 fn operate(arguments: &RoomsArgs) -> ExitCode {
-    let order = match arguments.order() {
+    let order = match arguments.order(std::env::var_os(RoomsArgs::TOKEN_FILE)) {
         Ok(order) => order,
         Err(mistake) => return complain(&mistake, MISCONFIGURED),
     };

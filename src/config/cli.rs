@@ -29,7 +29,8 @@ pub enum Command {
     Stream(Box<Flags>),
     /// Check settings, rooms, keys and identity files and Envoy configuration; exit with 0, 1 (mistakes) or 2 (unreadable)
     CheckConfig(Box<CheckArgs>),
-    /// Look at rooms and control them through an admin listener; exit with 0, 1 (refused, no such room) or 2 (no answer)
+    /// Look at rooms and control them through an admin listener; exit with 0, 1 (refused, no such room), 2 (not done) or 3 (may
+    /// have been done: look)
     Rooms(rooms::RoomsArgs),
 }
 

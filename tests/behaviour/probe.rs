@@ -26,6 +26,8 @@ pub(crate) enum Mood {
     Hangs,
     /// A full disk: arrivals fail, the rest goes well.
     Full,
+    /// What operators ask for is done, and the answer is lost.
+    Unheard,
 }
 
 /// An embedded store behind a counter and a switch.
@@ -66,7 +68,11 @@ impl Probe {
     pub(crate) async fn make(&self, words: &str) {
         let call = under(words);
         let room = &call.policy.as_ref().expect("stated").room;
-        self.store.load_full().observe(room, &call, &Beats::new(), None).await.expect("the embedded store answers");
+        self.store
+            .load_full()
+            .observe(room, &call, &Beats::new(), None)
+            .await
+            .expect("the embedded store answers");
     }
 
     /// Ticks so far.
@@ -95,7 +101,7 @@ impl Probe {
         let mood = *self.mood.lock();
         match mood {
             Mood::Full if !arrival => Ok(()),
-            Mood::Well => Ok(()),
+            Mood::Well | Mood::Unheard => Ok(()),
             Mood::Fails | Mood::Full => Err(StoreError::Unavailable("secret-host: refused".to_owned())),
             Mood::Hangs => pending().await,
         }
@@ -169,6 +175,10 @@ impl Store for Probe {
 
     async fn control(&self, room: &RoomName, call: &Call, control: Control) -> Result<(), StoreError> {
         self.called(&self.others, call, false).await?;
-        self.store.load_full().control(room, call, control).await
+        self.store.load_full().control(room, call, control).await?;
+        match *self.mood.lock() {
+            Mood::Unheard => Err(StoreError::Unavailable("the answer was lost".to_owned())),
+            _ => Ok(()),
+        }
     }
 }

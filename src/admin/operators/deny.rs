@@ -23,7 +23,7 @@ use crate::telemetry::metrics::label::{OperatorCall, OperatorResult};
 const PAGE: usize = 1_000;
 
 pub(super) fn router() -> Router<Arc<Operators>> {
-    Router::new().route("/deny", get(list).post(add).delete(remove))
+    Router::new().route("/", get(list).post(add).delete(remove))
 }
 
 /// A page of the list.
@@ -136,7 +136,7 @@ impl From<ChangeError> for Refusal {
             }
             ChangeError::TooMany | ChangeError::TooLong(_) | ChangeError::Deny(_) => Self::wrong(detail),
             ChangeError::Unread(_) | ChangeError::Busy => Self::unavailable(detail),
-            ChangeError::Store(why) => Self::unavailable(format!(
+            ChangeError::Store(why) => Self::unsure(format!(
                 "the store does not answer ({why}): this may have been done or not; look at the list"
             )),
         }

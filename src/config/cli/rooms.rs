@@ -3,13 +3,13 @@
 // The doc comments here are help texts: a terminal shows them as they are.
 #![allow(clippy::doc_markdown)]
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::CheckFormat;
-use crate::admin::AdminToken;
 use crate::admin::client::{Order, Target, What};
-use crate::config::yaml;
+use crate::config::token_file;
 use crate::room::name::RoomName;
 use crate::room::policy::quoted;
 use crate::room::rate::Rate;
@@ -24,8 +24,9 @@ pub struct RoomsArgs {
     /// The admin listener of any replica: http://HOST:PORT or unix:/path
     #[arg(long, global = true, value_name = "ADDRESS", default_value = "http://127.0.0.1:9102")]
     pub admin: String,
-    /// File with the operators' token, the same that the service was given
-    #[arg(long, global = true, env = "ANTEROOM_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    /// File with the operators' token, the same that the service was given [env: ANTEROOM_ADMIN_TOKEN_FILE]
+    // The variable is read by ourselves: clap would show the flag as a part of every command in its usage.
+    #[arg(long, global = true, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// How to report
     #[arg(long, global = true, value_enum, default_value_t)]
@@ -92,12 +93,17 @@ pub enum RoomsCommand {
 }
 
 impl RoomsArgs {
-    /// What is to be asked of whom. An error says what is wrong, and what would be right.
-    pub fn order(&self) -> Result<Order, String> {
+    /// The environment variable that names the token's file where no flag does.
+    pub const TOKEN_FILE: &str = "ANTEROOM_ADMIN_TOKEN_FILE";
+
+    /// What is to be asked of whom; `token_file` is the variable [`Self::TOKEN_FILE`]. An error says what is wrong, and what
+    /// would be right.
+    pub fn order(&self, token_file: Option<OsString>) -> Result<Order, String> {
         let target = Target::parse(&self.admin).ok_or_else(|| {
             format!("--admin {}: write http://HOST:PORT or unix:/path", quoted(&self.admin))
         })?;
-        let token = self.token_file.as_deref().map(read_token).transpose()?;
+        let stated = token_file.filter(|file| !file.is_empty()).map(PathBuf::from);
+        let token = self.token_file.as_ref().or(stated.as_ref()).map(|file| read_token(file)).transpose()?;
         Ok(Order { target, token, json: self.format == CheckFormat::Json, what: self.what()? })
     }
 
@@ -133,10 +139,7 @@ fn read_rate(text: &str) -> Result<Rate, String> {
 }
 
 fn read_token(file: &Path) -> Result<String, String> {
-    let text = yaml::read_file(file).map_err(|unreadable| unreadable.to_string())?;
-    let wrong = |remedy| format!("--token-file {}: is no token; {remedy}", file.display());
-    AdminToken::parse(&text).map_err(wrong)?;
-    Ok(text.trim().to_owned())
+    token_file::read(file).map(|(_, text)| text).map_err(|mistake| format!("--token-file {mistake}"))
 }
 
 #[cfg(test)]
@@ -149,7 +152,7 @@ mod tests {
     fn order(line: &str) -> Result<Order, String> {
         let cli = Cli::try_parse_from(["anteroom", "rooms"].into_iter().chain(line.split_whitespace()));
         match cli.map_err(|error| error.to_string())?.command {
-            Command::Rooms(arguments) => arguments.order(),
+            Command::Rooms(arguments) => arguments.order(None),
             other => panic!("{other:?}"),
         }
     }
