@@ -1,6 +1,7 @@
 //! The operators' listener: is it alive, is it ready, its metrics, and its rooms.
 
 pub mod client;
+mod denied;
 pub mod operators;
 pub mod overview;
 mod profile;

@@ -1,5 +1,6 @@
-//! The operators' client, `anteroom rooms`: asks an admin listener, and shows what it answers.
+//! The operators' client, `anteroom rooms` and `anteroom deny`: asks an admin listener, and shows what it answers.
 
+mod deny;
 mod http;
 mod table;
 mod watch;
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 
 use self::http::Client;
 use super::overview::{List, Overview};
+use crate::room::deny::written::Written;
 use crate::room::name::RoomName;
 use crate::room::state::Limits;
 
@@ -59,6 +61,12 @@ pub enum What {
     Reset(RoomName, String),
     /// Show one room or all of them, so often.
     Watch(Option<RoomName>, Duration),
+    /// Every entry of the deny list.
+    Denied,
+    /// Refuse somebody.
+    Deny(Written),
+    /// Refuse them no more.
+    Undeny(Written),
 }
 
 /// What the answer is written to.
@@ -129,6 +137,9 @@ async fn once(
             let list = all(client).await?;
             return Ok(if json { write_json(&list, out) } else { table::rooms(&list.rooms, screen, out) }?);
         }
+        What::Denied => return deny::list(client, json, screen, out).await,
+        What::Deny(entry) => return deny::change(client, Method::POST, &entry, json, out).await,
+        What::Undeny(entry) => return deny::change(client, Method::DELETE, &entry, json, out).await,
         What::Show(room) => (Method::GET, room, "", None),
         What::Pause(room) => (Method::POST, room, "/pause", None),
         What::Resume(room) => (Method::POST, room, "/resume", None),

@@ -47,8 +47,13 @@ async fn fleet(test: &str, redis: &Server) -> (Fleet, tempfile::NamedTempFile) {
 
 /// `anteroom rooms`, asking the admin listener at this port.
 pub(crate) fn command(port: u16, token: &tempfile::NamedTempFile, words: &str) -> Command {
+    asking(port, token, "rooms", words)
+}
+
+/// A command of operators, likewise.
+fn asking(port: u16, token: &tempfile::NamedTempFile, what: &str, words: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_anteroom"));
-    command.arg("rooms").args(words.split_whitespace());
+    command.arg(what).args(words.split_whitespace());
     command.args(["--admin", &format!("http://127.0.0.1:{port}"), "--token-file"]).arg(token.path());
     command.env_remove("ANTEROOM_ADMIN_TOKEN_FILE").stdin(Stdio::null()).kill_on_drop(true);
     command
@@ -222,6 +227,35 @@ async fn the_client_says_where_a_control_may_have_been_done() {
         assert_eq!(error.contains("look before asking again"), expected == 3, "{words}: {error}");
     }
     taking.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_client_changes_the_deny_list_of_all_replicas() {
+    let redis = Server::start().await;
+    let (fleet, token) = fleet("operators_deny", &redis).await;
+    let [one, other] = fleet.replicas() else { panic!("two replicas") };
+    let deny = async |replica: &Replica, words: &str| ran(asking(replica.admin, &token, "deny", words)).await;
+    let (status, out, error) =
+        deny(one, "add --ip 192.0.2.0/24 --until 2999-01-01T09:00:00+09:00 --note bot").await;
+    assert!(
+        status == 0 && out.contains("ip 192.0.2.0/24: refused until 2999-01-01T00:00:00"),
+        "{out}{error}"
+    );
+    assert_eq!(deny(other, "add --subject mallory --issuer https://id.example --format json").await.0, 0);
+    let listed = until("both replicas have both", SOON, || async {
+        let (status, out, _) = deny(one, "list --format json").await;
+        let list: Value = serde_json::from_str(&out).unwrap();
+        (status == 0 && list["known"] == 2).then_some(list)
+    })
+    .await;
+    let entry = listed["entries"].as_array().unwrap().iter().find(|entry| entry["ip"].is_string()).unwrap();
+    assert_eq!((&entry["note"], &entry["source"]), (&json!("bot"), &json!("operators")), "{listed}");
+    let (status, out, _) = deny(one, "list").await;
+    assert!(status == 0 && out.contains("REFUSED") && out.contains("\"mallory\" of"), "{out}");
+    assert_eq!(deny(one, "remove --ip 192.0.2.0/24").await.0, 0);
+    let (status, _, error) = deny(one, "remove --ip 192.0.2.0/24").await;
+    assert!(status == 1 && error.contains("192.0.2.0/24"), "{status}: {error}");
+    assert_eq!(deny(one, "add --ip ::/1").await.0, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,15 +1,13 @@
-//! The command line of `anteroom rooms`, the operators' client.
+//! The command line of `anteroom rooms`, the operators' client for rooms.
 
 // The doc comments here are help texts: a terminal shows them as they are.
 #![allow(clippy::doc_markdown)]
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::CheckFormat;
-use crate::admin::client::{Order, Target, What};
-use crate::config::token_file;
+use super::asking::Asking;
+use crate::admin::client::{Order, What};
 use crate::room::name::RoomName;
 use crate::room::policy::quoted;
 use crate::room::rate::Rate;
@@ -21,16 +19,9 @@ const EVERY: std::ops::RangeInclusive<Duration> = Duration::from_millis(200)..=D
 /// Arguments of `anteroom rooms`.
 #[derive(Debug, clap::Args)]
 pub struct RoomsArgs {
-    /// The admin listener of any replica: http://HOST:PORT or unix:/path
-    #[arg(long, global = true, value_name = "ADDRESS", default_value = "http://127.0.0.1:9102")]
-    pub admin: String,
-    /// File with the operators' token, the same that the service was given [env: ANTEROOM_ADMIN_TOKEN_FILE]
-    // The variable is read by ourselves: clap would show the flag as a part of every command in its usage.
-    #[arg(long, global = true, value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
-    /// How to report
-    #[arg(long, global = true, value_enum, default_value_t)]
-    pub format: CheckFormat,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub asking: Asking,
     /// What to do.
     #[command(subcommand)]
     pub what: RoomsCommand,
@@ -93,18 +84,10 @@ pub enum RoomsCommand {
 }
 
 impl RoomsArgs {
-    /// The environment variable that names the token's file where no flag does.
-    pub const TOKEN_FILE: &str = "ANTEROOM_ADMIN_TOKEN_FILE";
-
-    /// What is to be asked of whom; `token_file` is the variable [`Self::TOKEN_FILE`]. An error says what is wrong, and what
+    /// What is to be asked of whom; `token_file` is the variable [`Asking::TOKEN_FILE`]. An error says what is wrong, and what
     /// would be right.
     pub fn order(&self, token_file: Option<OsString>) -> Result<Order, String> {
-        let target = Target::parse(&self.admin).ok_or_else(|| {
-            format!("--admin {}: write http://HOST:PORT or unix:/path", quoted(&self.admin))
-        })?;
-        let stated = token_file.filter(|file| !file.is_empty()).map(PathBuf::from);
-        let token = self.token_file.as_ref().or(stated.as_ref()).map(|file| read_token(file)).transpose()?;
-        Ok(Order { target, token, json: self.format == CheckFormat::Json, what: self.what()? })
+        self.asking.order(token_file, self.what()?)
     }
 
     fn what(&self) -> Result<What, String> {
@@ -136,10 +119,6 @@ fn name(text: &str) -> Result<RoomName, String> {
 
 fn read_rate(text: &str) -> Result<Rate, String> {
     text.parse().map_err(|()| format!("--rate {}: write 10/s, 600/m or 36000/h", quoted(text)))
-}
-
-fn read_token(file: &Path) -> Result<String, String> {
-    token_file::read(file).map(|(_, text)| text).map_err(|mistake| format!("--token-file {mistake}"))
 }
 
 #[cfg(test)]
