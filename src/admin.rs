@@ -1,6 +1,7 @@
 //! The operators' listener: is it alive, is it ready, its metrics, and its rooms.
 
 pub mod client;
+mod denied;
 pub mod operators;
 pub mod overview;
 mod profile;
@@ -30,6 +31,7 @@ anteroom: a virtual waiting room for Envoy
 /metrics  metrics for Prometheus, as OpenMetrics text
 /rooms    what each room is doing; /rooms/ROOM one of them, POST /rooms/ROOM/pause, resume, limits or reset,
           DELETE /rooms/ROOM/limits; all of them with the operators' token
+/deny     the deny list; POST or DELETE an entry, with the token too
 ";
 
 const PROFILE_IN_INDEX: &str = "\

@@ -23,6 +23,7 @@ use crate::admin::operators::{self, Operators};
 use crate::admin::{self, Readiness};
 use crate::authz::limits::LimitsReader;
 use crate::authz::{self, Gate, GateParts};
+use crate::client_address::Proxies;
 use crate::clock::Clock;
 use crate::config::settings::{Role, Settings};
 use crate::cookie::CookiePolicy;
@@ -163,6 +164,7 @@ pub async fn run(
     }
     let guard = guard::Options { budget: settings.store_budget, checks: settings.role != Role::Stream };
     let guard = Arc::new(Guard::new(guard, store.ledger(clock, &metrics), clock, &metrics));
+    let proxies = Arc::new(Proxies::new(settings.trusted_hops, metrics.guard()));
     let wiring = Wiring {
         settings: &settings,
         metrics,
@@ -170,6 +172,7 @@ pub async fn run(
         rooms,
         tracer: tracer.clone(),
         workers,
+        proxies,
         denials,
         guard,
         identity,
@@ -221,6 +224,7 @@ struct Wiring<'a> {
     rooms: Arc<Rooms>,
     tracer: Tracer,
     workers: Workers,
+    proxies: Arc<Proxies>,
     denials: Arc<Denials>,
     guard: Arc<Guard>,
     identity: Option<Arc<Identity>>,
@@ -317,7 +321,7 @@ impl Wiring<'_> {
             tracer: self.tracer.clone(),
             budget: self.settings.check_budget,
             max_checks: self.settings.max_checks,
-            trusted_hops: self.settings.trusted_hops,
+            proxies: self.proxies.clone(),
             denials: self.denials.clone(),
             guard: self.guard.clone(),
             identity: self.identity.clone(),
@@ -334,10 +338,9 @@ impl Wiring<'_> {
             drain_spread: drain_times(settings.drain).grace / 2,
         };
         let streaming = Arc::new(Streaming { rooms: self.rooms.clone(), cadence, shutdown });
-        let trusted_hops = settings.trusted_hops;
-        let denials = self.denials.clone();
+        let (proxies, denials) = (self.proxies.clone(), self.denials.clone());
         let guard = self.guard.clone();
-        Desk { rooms: self.rooms.clone(), cookies: self.cookies(), trusted_hops, denials, guard, streaming }
+        Desk { rooms: self.rooms.clone(), cookies: self.cookies(), proxies, denials, guard, streaming }
     }
 
     fn tracer_desk(&self) -> TracerDesk {
@@ -345,7 +348,7 @@ impl Wiring<'_> {
             rooms: self.rooms.clone(),
             routes: self.settings.routes.clone(),
             denials: self.denials.clone(),
-            trusted_hops: self.settings.trusted_hops,
+            proxies: self.proxies.clone(),
         }
     }
 

@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 use uuid::Uuid;
 
+use crate::client_address::Proxies;
 use crate::cookie::{CookiePolicy, TokenCookie};
 use crate::guard::Guard;
 use crate::guard::deny::Denials;
@@ -53,7 +54,7 @@ pub struct Gate {
     /// Names of rooms that forward auth asked for and nobody knows.
     strangers: OncePer,
     short_way: ShortWay,
-    trusted_hops: usize,
+    proxies: Arc<Proxies>,
     denials: Arc<Denials>,
     guard: Arc<Guard>,
     identity: Option<Arc<Identity>>,
@@ -75,8 +76,8 @@ pub struct GateParts {
     pub budget: Duration,
     /// The most Checks in flight; one more is shed.
     pub max_checks: usize,
-    /// How many trusted proxies stand before the one that asks.
-    pub trusted_hops: usize,
+    /// Whose word on clients' addresses counts.
+    pub proxies: Arc<Proxies>,
     /// Who is refused before anything else.
     pub denials: Arc<Denials>,
     /// What counts requests.
@@ -96,7 +97,7 @@ impl Gate {
             tracer,
             budget,
             max_checks,
-            trusted_hops,
+            proxies,
             denials,
             guard,
             identity,
@@ -115,7 +116,7 @@ impl Gate {
             mistakes,
             strangers,
             short_way,
-            trusted_hops,
+            proxies,
             denials,
             guard,
             identity,
@@ -325,7 +326,7 @@ impl Gate {
         Bearer {
             subject: question.subject(None).map(|subject| Subject::of(&[subject.issuer, subject.name])),
             knows_users: true,
-            address: question.client(self.trusted_hops),
+            address: question.client(&self.proxies),
             user_agent: question.user_agent(),
         }
     }

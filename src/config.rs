@@ -13,6 +13,7 @@ pub mod identity_file;
 pub mod keys;
 mod rooms_file;
 pub mod settings;
+mod token_file;
 mod yaml;
 
 pub use cli::Cli;

@@ -3,10 +3,10 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use anteroom::admin::client::{self, Screen};
+use anteroom::admin::client::{self, Order, Screen};
 use anteroom::app;
 use anteroom::config::check;
-use anteroom::config::cli::rooms::RoomsArgs;
+use anteroom::config::cli::asking::Asking;
 use anteroom::config::cli::{Cli, Command};
 use anteroom::config::settings::Settings;
 use anteroom::drain::signals;
@@ -33,8 +33,11 @@ fn main() -> ExitCode {
             Err(error) => complain(&format!("the report cannot be written: {error}"), MISCONFIGURED),
         };
     }
-    if let Command::Rooms(arguments) = &cli.command {
-        return operate(arguments);
+    let token_file = || std::env::var_os(Asking::TOKEN_FILE);
+    match &cli.command {
+        Command::Rooms(arguments) => return operate(arguments.order(token_file())),
+        Command::Deny(arguments) => return operate(arguments.order(token_file())),
+        _ => {}
     }
     let settings = match cli.settings(std::env::vars_os()) {
         Ok(settings) => settings,
@@ -69,9 +72,9 @@ fn serve(settings: Settings) -> ExitCode {
     }
 }
 
-/// Looks at rooms and controls them, as an operator.
-fn operate(arguments: &RoomsArgs) -> ExitCode {
-    let order = match arguments.order() {
+/// Looks at rooms or the deny list and controls them, as an operator.
+fn operate(order: Result<Order, String>) -> ExitCode {
+    let order = match order {
         Ok(order) => order,
         Err(mistake) => return complain(&mistake, MISCONFIGURED),
     };

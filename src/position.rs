@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use axum::http::header::{HeaderMap, HeaderValue, USER_AGENT};
 
-use crate::client_address;
+use crate::client_address::Proxies;
 use crate::cookie::CookiePolicy;
 use crate::drain::Shutdown;
 use crate::guard::Guard;
@@ -32,8 +32,8 @@ pub struct Desk {
     pub rooms: Arc<Rooms>,
     /// How cookies are set.
     pub cookies: CookiePolicy,
-    /// How many trusted proxies stand before the one that asks.
-    pub trusted_hops: usize,
+    /// Whose word on clients' addresses counts.
+    pub proxies: Arc<Proxies>,
     /// Who is refused before anything else, whatever the room.
     pub denials: Arc<Denials>,
     /// What may be done once: a check-in with a nonce.
@@ -69,10 +69,10 @@ fn look_at(denials: &Denials, asker: &Asker<'_>, rooms: &Rooms) -> Result<(), Vi
 }
 
 /// Who asks, by the headers of a request.
-fn asker(headers: &HeaderMap, trusted_hops: usize) -> Asker<'_> {
+fn asker<'h>(headers: &'h HeaderMap, proxies: &Proxies) -> Asker<'h> {
     let forwarded_for = headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes);
     Asker {
-        address: client_address::of(forwarded_for, None, trusted_hops),
+        address: proxies.client(forwarded_for, None),
         user_agent: headers.get(USER_AGENT).map(HeaderValue::as_bytes),
         subject: None,
     }

@@ -36,7 +36,7 @@ use crate::room::forecast::Forecasts;
 use crate::room::name::RoomName;
 use crate::room::policy::{Millis, Policy, Source};
 use crate::room::snapshot::Snapshot;
-use crate::room::state::{Beats, Call, Hints};
+use crate::room::state::{Beats, Hints};
 use crate::room::token::{Claims, KeyRing, Kind, TokenError};
 use crate::store::breaker::Breaker;
 use crate::store::timed::{Timed, Words};
@@ -337,12 +337,6 @@ impl Room {
     /// Something happened here: the room is not to be taken for a quiet one.
     fn stirs(&self) {
         self.activity.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// What to say with a store call.
-    fn call(&self) -> Call {
-        self.stirs();
-        Call { policy: self.policy_to_state(), hints: self.hints() }
     }
 
     fn hints(&self) -> Hints {

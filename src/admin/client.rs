@@ -1,5 +1,6 @@
-//! The operators' client, `anteroom rooms`: asks an admin listener, and shows what it answers.
+//! The operators' client, `anteroom rooms` and `anteroom deny`: asks an admin listener, and shows what it answers.
 
+mod deny;
 mod http;
 mod table;
 mod watch;
@@ -16,13 +17,18 @@ use serde_json::{Value, json};
 
 use self::http::Client;
 use super::overview::{List, Overview};
+use crate::room::deny::written::Written;
 use crate::room::name::RoomName;
 use crate::room::state::Limits;
 
 /// Exit status: it was refused, or there is no such room.
 const REFUSED: u8 = 1;
-/// Exit status: nobody answered as an admin listener does.
+/// Exit status: nothing was done, as nobody answered as an admin listener does, or nothing could be shown.
 const UNREACHABLE: u8 = 2;
+/// Exit status: a control was sent, and what came of it is not known here, or could not be written.
+const UNSURE_STATUS: u8 = 3;
+/// What is said then.
+const UNSURE: &str = "it may have been done or not: look before asking again";
 
 /// What is to be asked of whom.
 pub struct Order {
@@ -55,6 +61,12 @@ pub enum What {
     Reset(RoomName, String),
     /// Show one room or all of them, so often.
     Watch(Option<RoomName>, Duration),
+    /// Every entry of the deny list.
+    Denied,
+    /// Refuse somebody.
+    Deny(Written),
+    /// Refuse them no more.
+    Undeny(Written),
 }
 
 /// What the answer is written to.
@@ -73,6 +85,8 @@ enum Failure {
     Refused(String),
     /// Nobody answered as an admin listener does.
     Unreachable(String),
+    /// A control was sent and may have been done.
+    Unsure(String),
     /// The answer could not be written.
     Unwritten(io::Error),
 }
@@ -80,7 +94,7 @@ enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused(why) | Self::Unreachable(why) => f.write_str(why),
+            Self::Refused(why) | Self::Unreachable(why) | Self::Unsure(why) => f.write_str(why),
             Self::Unwritten(error) => write!(f, "the answer cannot be written: {error}"),
         }
     }
@@ -92,8 +106,8 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Carries out an order and writes what came of it. Answers the exit status: 0 done, 1 refused or no such room, 2 nobody
-/// answered; with an error message unless it is 0.
+/// Carries out an order and writes what came of it. Answers the exit status: 0 done; 1 refused, or no such room; 2
+/// nothing done, as nobody answered; 3 it may have been done; with an error message unless it is 0.
 pub async fn run(order: Order, screen: Screen, out: &mut (dyn Write + Send)) -> (u8, Option<String>) {
     let Order { target, token, json, what } = order;
     let client = Client::new(target, token);
@@ -106,6 +120,7 @@ pub async fn run(order: Order, screen: Screen, out: &mut (dyn Write + Send)) -> 
         // Whoever read it has seen enough, as `head` does.
         Err(Failure::Unwritten(error)) if error.kind() == io::ErrorKind::BrokenPipe => (0, None),
         Err(failure @ Failure::Refused(_)) => (REFUSED, Some(failure.to_string())),
+        Err(failure @ Failure::Unsure(_)) => (UNSURE_STATUS, Some(failure.to_string())),
         Err(failure) => (UNREACHABLE, Some(failure.to_string())),
     }
 }
@@ -122,6 +137,9 @@ async fn once(
             let list = all(client).await?;
             return Ok(if json { write_json(&list, out) } else { table::rooms(&list.rooms, screen, out) }?);
         }
+        What::Denied => return deny::list(client, json, screen, out).await,
+        What::Deny(entry) => return deny::change(client, Method::POST, &entry, json, out).await,
+        What::Undeny(entry) => return deny::change(client, Method::DELETE, &entry, json, out).await,
         What::Show(room) => (Method::GET, room, "", None),
         What::Pause(room) => (Method::POST, room, "/pause", None),
         What::Resume(room) => (Method::POST, room, "/resume", None),
@@ -129,9 +147,19 @@ async fn once(
         What::Clear(room) => (Method::DELETE, room, "/limits", None),
         What::Reset(room, confirm) => (Method::POST, room, "/reset", Some(json!({ "confirm": confirm }))),
     };
+    let is_look = method == Method::GET;
     let answer = client.call(method, &format!("/rooms/{room}{rest}"), body.as_ref()).await?;
-    let room: Overview = read(answer)?;
-    Ok(if json { write_json(&room, out) } else { table::room(&room, out) }?)
+    let shown = read(answer)
+        .and_then(|room: Overview| Ok(if json { write_json(&room, out) } else { table::room(&room, out) }?));
+    if is_look { shown } else { shown.map_err(done_all_the_same) }
+}
+
+/// What fails behind a control takes nothing of it back. Whoever closed the pipe has seen enough.
+fn done_all_the_same(failure: Failure) -> Failure {
+    match failure {
+        Failure::Unwritten(error) if error.kind() == io::ErrorKind::BrokenPipe => Failure::Unwritten(error),
+        failure => Failure::Unsure(format!("this was done, but {failure}")),
+    }
 }
 
 /// Every room, page by page, as one page.

@@ -51,15 +51,40 @@ type Named = Result<Path<String>, PathRejection>;
 
 /// The calls on rooms, to be merged with the rest of the admin listener.
 pub fn router(operators: Arc<Operators>) -> Router {
-    Router::new()
-        .route("/rooms", get(list))
-        .route("/rooms/{room}", get(show))
-        .route("/rooms/{room}/pause", post(pause))
-        .route("/rooms/{room}/resume", post(resume))
-        .route("/rooms/{room}/limits", post(limits).delete(clear))
-        .route("/rooms/{room}/reset", post(reset))
-        .merge(deny::router())
+    let rooms = Router::new()
+        .route("/", get(list))
+        .route("/{room}", get(show))
+        .route("/{room}/pause", post(pause))
+        .route("/{room}/resume", post(resume))
+        .route("/{room}/limits", post(limits).delete(clear))
+        .route("/{room}/reset", post(reset));
+    [("/rooms", rooms), ("/deny", deny::router())]
+        .into_iter()
+        .fold(Router::new(), |all, (path, calls)| {
+            all.nest(path, calls.fallback(nothing_here).method_not_allowed_fallback(wrong_method))
+        })
         .with_state(operators)
+}
+
+async fn nothing_here(operators: Shared, request: Request) -> Response {
+    stray(
+        &operators,
+        StatusCode::NOT_FOUND,
+        &request,
+        "there is nothing at this path; GET / says what is here".into(),
+    )
+}
+
+async fn wrong_method(operators: Shared, request: Request) -> Response {
+    let detail = format!("{} is not what this path takes; GET / says what is here", request.method());
+    stray(&operators, StatusCode::METHOD_NOT_ALLOWED, &request, detail)
+}
+
+/// What is none of the calls: whoever has no token does not learn even that.
+fn stray(operators: &Operators, status: StatusCode, request: &Request, detail: String) -> Response {
+    let asked = Asked::new(OperatorCall::Other, String::new(), request);
+    let refused = operators.admit(&asked).and(Err::<(), _>(Refusal { status, ..Refusal::wrong(detail) }));
+    operators.tell(&asked, refused)
 }
 
 async fn list(State(operators): Shared, RawQuery(query): RawQuery, request: Request) -> Response {
@@ -196,7 +221,7 @@ impl Operators {
         let room = self.rooms.room_named(&name).await?;
         record.before = Some(brief(&*self.rooms.refresh(&room).await?));
         let after = self.rooms.control(&room, control).await.map_err(|error| match error {
-            StoreError::Unavailable(why) => Refusal::unavailable(format!(
+            StoreError::Unavailable(why) => Refusal::unsure(format!(
                 "the store does not answer ({why}): this may have been done or not; look at the room"
             )),
             error => error.into(),

@@ -23,13 +23,15 @@ impl AdminToken {
         let fits = (Self::MIN_LEN..=Self::MAX_LEN).contains(&token.len());
         // What an HTTP header can carry.
         if !fits || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(format!(
-                "write {} to {} visible ASCII characters without spaces: openssl rand -hex 32",
-                Self::MIN_LEN,
-                Self::MAX_LEN
-            ));
+            return Err(Self::rule());
         }
         Ok(Self { digest: digest(token.as_bytes()) })
+    }
+
+    /// What a token is, and how to get one.
+    pub fn rule() -> String {
+        let (least, most) = (Self::MIN_LEN, Self::MAX_LEN);
+        format!("write {least} to {most} visible ASCII characters without spaces: openssl rand -hex 32")
     }
 
     /// Whether this is the token. How long that takes tells nothing about it.

@@ -159,7 +159,7 @@ impl Gate {
 
     fn asker<'q>(&self, question: &'q Question<'_>) -> Asker<'q> {
         Asker {
-            address: question.client(self.trusted_hops),
+            address: question.client(&self.proxies),
             user_agent: question.user_agent(),
             subject: question.subject(None).map(|subject| (subject.issuer, subject.name)),
         }

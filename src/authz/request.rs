@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
-use crate::client_address;
+use crate::client_address::{self, Proxies};
 use crate::identity::settings::UserHeaders;
 use crate::identity::user::User;
 use crate::pb::check::{Asked, Http, Unreadable};
@@ -48,11 +48,13 @@ pub struct Question<'a> {
     user_headers: Option<&'a UserHeaders>,
     /// Who asks, once that is known.
     user: OnceLock<Arc<User>>,
+    /// From where, once that was asked for.
+    client: OnceLock<Option<IpAddr>>,
 }
 
 impl<'a> From<Asked<'a>> for Question<'a> {
     fn from(asked: Asked<'a>) -> Self {
-        Self { asked, caller: None, user_headers: None, user: OnceLock::new() }
+        Self { asked, caller: None, user_headers: None, user: OnceLock::new(), client: OnceLock::new() }
     }
 }
 
@@ -138,10 +140,12 @@ impl<'a> Question<'a> {
         self.http().map_or("", |http| http.host)
     }
 
-    /// The client's address, with so many trusted proxies before the one that asks.
-    pub fn client(&self, hops: usize) -> Option<IpAddr> {
-        let peer = client_address::read(self.asked.source.as_bytes());
-        client_address::of(self.header_values("x-forwarded-for"), peer, hops)
+    /// The client's address, as far as these proxies tell; they are asked once.
+    pub fn client(&self, proxies: &Proxies) -> Option<IpAddr> {
+        *self.client.get_or_init(|| {
+            let peer = client_address::read(self.asked.source.as_bytes());
+            proxies.client(self.header_values("x-forwarded-for"), peer)
+        })
     }
 
     /// The `User-Agent`, as sent.

@@ -65,7 +65,7 @@ impl Answer<'_> {
 }
 
 /// Renders a verdict on a question. `origins` are those whose scripts may read a denial; `page` is called at most once,
-/// for a browser that has to wait.
+/// for a browser that has to wait; one that is refused gets a page of its own.
 pub fn render<'v>(
     verdict: &'v Verdict,
     question: &Question<'v>,

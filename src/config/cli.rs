@@ -7,6 +7,8 @@
 
 use std::path::PathBuf;
 
+pub mod asking;
+pub mod deny;
 pub mod rooms;
 
 /// A virtual waiting room for Envoy: fair lines, honest positions, signed passes.
@@ -29,8 +31,11 @@ pub enum Command {
     Stream(Box<Flags>),
     /// Check settings, rooms, keys and identity files and Envoy configuration; exit with 0, 1 (mistakes) or 2 (unreadable)
     CheckConfig(Box<CheckArgs>),
-    /// Look at rooms and control them through an admin listener; exit with 0, 1 (refused, no such room) or 2 (no answer)
+    /// Look at rooms and control them through an admin listener; exit with 0, 1 (refused, no such room), 2 (not done) or 3 (may
+    /// have been done: look)
     Rooms(rooms::RoomsArgs),
+    /// Look at the deny list and change operators' entries, through an admin listener; exits like rooms
+    Deny(deny::DenyArgs),
 }
 
 /// Arguments of `anteroom check-config`.

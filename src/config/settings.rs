@@ -144,7 +144,9 @@ impl Cli {
             Command::Authz(flags) => (&**flags, Role::Authz, Purpose::Run),
             Command::Stream(flags) => (&**flags, Role::Stream, Purpose::Run),
             Command::CheckConfig(args) => (&args.flags, Role::Serve, Purpose::Check),
-            Command::Rooms(_) => return Err(vec![wrong("admin", "serves nothing", "run anteroom serve")]),
+            Command::Rooms(_) | Command::Deny(_) => {
+                return Err(vec![wrong("admin", "serves nothing", "run anteroom serve")]);
+            }
         };
         read(flags, role, purpose, env)
     }

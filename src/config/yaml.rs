@@ -150,6 +150,16 @@ fn write_key(f: &mut fmt::Formatter<'_>, parent: &Path<'_>, key: &str) -> fmt::R
 
 /// Reads a text file of at most [`MAX_FILE`] bytes.
 pub fn read_file(path: &std::path::Path) -> Result<String, Mistake> {
+    read_file_within(path, MAX_FILE, "is larger than 8 MiB", "split it into smaller files")
+}
+
+/// Reads a text file of at most `most` bytes; `problem` and `remedy` are what is said of a larger one.
+pub(super) fn read_file_within(
+    path: &std::path::Path,
+    most: u64,
+    problem: &str,
+    remedy: &str,
+) -> Result<String, Mistake> {
     let unreadable = |problem: String, remedy: &str| Mistake {
         file: Some(Arc::from(path.display().to_string())),
         line: None,
@@ -160,10 +170,10 @@ pub fn read_file(path: &std::path::Path) -> Result<String, Mistake> {
     };
     let mut bytes = Vec::new();
     std::fs::File::open(path)
-        .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
+        .and_then(|file| file.take(most + 1).read_to_end(&mut bytes))
         .map_err(|error| unreadable(format!("cannot be read: {error}"), "name a file that can be read"))?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(unreadable("is larger than 8 MiB".into(), "split it into smaller files"));
+    if bytes.len() as u64 > most {
+        return Err(unreadable(problem.to_owned(), remedy));
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();

@@ -10,7 +10,6 @@ use tonic::{Request, Response, Status as GrpcStatus};
 
 use super::watching::{Watching, Word};
 use super::{Desk, NONCE_HEADER, look_at, nonce};
-use crate::client_address;
 use crate::cookie::TokenCookie;
 use crate::listen::Progress;
 use crate::pb::anteroom::v1 as pb;
@@ -146,11 +145,7 @@ impl Desk {
             pass_stated: true,
             subject: None,
             knows_users: false,
-            address: client_address::of(
-                forwarded_for.iter().map(MetadataValue::as_encoded_bytes),
-                None,
-                self.trusted_hops,
-            ),
+            address: self.proxies.client(forwarded_for.iter().map(MetadataValue::as_encoded_bytes), None),
             user_agent: metadata.get("user-agent").map(|value| value.as_encoded_bytes().to_vec()),
             nonce: None,
         };

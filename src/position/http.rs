@@ -143,7 +143,7 @@ impl Desk {
 
     /// The room that is meant, and what the visitor shows for it.
     async fn visitor(&self, name: Name, headers: &HeaderMap) -> Result<(Arc<Room>, Shown), Problem> {
-        let asker = asker(headers, self.trusted_hops);
+        let asker = asker(headers, &self.proxies);
         look_at(&self.denials, &asker, &self.rooms)?;
         let room = self.room_in(name).await?;
         let shown = Shown {

@@ -22,6 +22,7 @@ use super::http::cross_origin::{self, Sender};
 use super::http::never_cached;
 use super::problem::{Problem, problem};
 use super::{asker, look_at};
+use crate::client_address::Proxies;
 use crate::guard::deny::Denials;
 use crate::room::decision::{Verdict, without_store};
 use crate::room::name::RoomName;
@@ -50,8 +51,8 @@ pub struct TracerDesk {
     pub routes: Arc<Routes>,
     /// Who is refused before anything else.
     pub denials: Arc<Denials>,
-    /// How many trusted proxies stand before the one that asks.
-    pub trusted_hops: usize,
+    /// Whose word on clients' addresses counts.
+    pub proxies: Arc<Proxies>,
 }
 
 /// The API's routes: `/anteroom/v1/tracer`, and the same for one room under its name.
@@ -75,7 +76,7 @@ async fn poll(desk: State<TracerDesk>, name: Named, request: Request) -> Respons
     let domain = domain(&request);
     let sender = Sender::of(request.headers());
     let in_path = request.uri().path() != EVERY_ROOM;
-    if let Err(denied) = look_at(&desk.denials, &asker(request.headers(), desk.trusted_hops), &desk.rooms) {
+    if let Err(denied) = look_at(&desk.denials, &asker(request.headers(), &desk.proxies), &desk.rooms) {
         desk.rooms.metrics().polled(PollAnswer::Error);
         return Problem::Visit(denied).into_response();
     }

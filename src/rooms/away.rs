@@ -107,8 +107,8 @@ impl Rooms {
             return;
         }
         let places: Vec<_> = words.iter().map(|word| (word.place, word.grace)).collect();
-        let call = room.call();
-        match self.asked(room, StoreOp::Away, self.store.away(&room.name, &call, &places)).await {
+        let away = |call| self.store.away(&room.name, call, &places);
+        match self.asked(room, StoreOp::Away, &room.says(), away).await {
             Ok(noted) => {
                 let count = |wanted| noted.iter().filter(|was_noted| **was_noted == wanted).count();
                 room.metrics.away_noted(count(true));

@@ -51,9 +51,8 @@ impl Rooms {
     pub async fn control(&self, room: &Room, control: Control) -> Result<Option<Arc<Snapshot>>, StoreError> {
         // A failure is counted and logged where the store is called, and this one is tried all the same.
         drop(self.refresh(room).await);
-        let call = room.call();
-        let asked = self.store.control(&room.name, &call, control);
-        self.tried(room, StoreOp::Control, asked).await?;
+        let control = |call| self.store.control(&room.name, call, control.clone());
+        self.tried(room, StoreOp::Control, &room.says(), control).await?;
         // A failure is counted and logged where the store is called.
         Ok(self.refresh(room).await.ok())
     }

@@ -10,7 +10,7 @@ use tokio::time::MissedTickBehavior;
 use super::{Room, Rooms};
 use crate::room::policy::Millis;
 use crate::room::snapshot::{LineView, Snapshot};
-use crate::room::state::{Beats, Call};
+use crate::room::state::Beats;
 use crate::store::StoreError;
 use crate::telemetry::metrics::label::StoreOp;
 
@@ -115,27 +115,18 @@ impl Rooms {
     }
 
     async fn observe(&self, room: &Room) -> Result<Snapshot, StoreError> {
-        let mut call = Call { policy: room.policy_to_state(), hints: room.hints() };
+        let said = room.says_at_a_tick();
         let mut heard = Heard::take(room);
-        let observe = self.store.observe(&room.name, &call, &heard.beats, None);
+        let observe = |call| self.store.observe(&room.name, call, &heard.beats, None);
         // In any case: this is how a room hears that its store is back.
-        let mut observed = self.tried(room, StoreOp::Observe, observe).await;
-        if let (Err(StoreError::NoRoom(_)), None, Some(policy)) =
-            (&observed, &call.policy, room.stated_policy())
-        {
-            // The store has lost it: limits stated long ago are better than none.
-            call.policy = Some(policy);
-            let observe = self.store.observe(&room.name, &call, &heard.beats, None);
-            observed = self.tried(room, StoreOp::Observe, observe).await;
-        }
-        let snapshot = observed?;
+        let snapshot = self.tried(room, StoreOp::Observe, &said, observe).await?;
         heard.beats.clear();
         // A store that has lost part of the line, or what an operator did, gets it back from whoever still knows it.
         match room.snapshot().filter(|known| knows_better(known, &snapshot)) {
             Some(known) => {
                 let nobody = Beats::new();
-                let observe = self.store.observe(&room.name, &call, &nobody, Some(&known));
-                let healed = self.tried(room, StoreOp::Observe, observe).await?;
+                let observe = |call| self.store.observe(&room.name, call, &nobody, Some(&known));
+                let healed = self.tried(room, StoreOp::Observe, &said, observe).await?;
                 if known.has_newer_controls_than(&snapshot) {
                     tracing::warn!(
                         room = %room.name, paused = healed.paused, limits = ?healed.limits,

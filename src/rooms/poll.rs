@@ -144,9 +144,8 @@ impl Rooms {
         let called = room.users.called(snapshot, now);
         if !called.is_empty() {
             let places: Vec<_> = called.iter().map(|(_, user)| user.place).collect();
-            let call = room.call();
-            let enter = self.store.enter(&room.name, &call, &places);
-            let outcomes = self.asked(room, StoreOp::Enter, enter).await.unwrap_or_default();
+            let enter = |call| self.store.enter(&room.name, call, &places);
+            let outcomes = self.asked(room, StoreOp::Enter, &room.says(), enter).await.unwrap_or_default();
             for ((subject, user), outcome) in called.into_iter().zip(outcomes) {
                 match outcome {
                     Outcome::Admitted(place, until) => {
@@ -172,9 +171,8 @@ impl Rooms {
         if !due.to_give_up.is_empty() {
             let places: Vec<_> =
                 due.to_give_up.iter().map(|(_, place, until)| (*place, Some(*until))).collect();
-            let call = room.call();
-            let leave = self.store.leave(&room.name, &call, &places);
-            if self.asked(room, StoreOp::Leave, leave).await.is_ok() {
+            let leave = |call| self.store.leave(&room.name, call, &places);
+            if self.asked(room, StoreOp::Leave, &room.says(), leave).await.is_ok() {
                 due.to_give_up.into_iter().for_each(|(subject, place, _)| room.users.forget(subject, place));
             }
         }
@@ -186,8 +184,8 @@ impl Rooms {
         room: &Room,
         sessions: &[(Place, Millis)],
     ) -> Result<Vec<Option<Millis>>, StoreError> {
-        let call = room.call();
-        self.asked(room, StoreOp::Touch, self.store.touch(&room.name, &call, sessions)).await
+        let touch = |call| self.store.touch(&room.name, call, sessions);
+        self.asked(room, StoreOp::Touch, &room.says(), touch).await
     }
 }
 

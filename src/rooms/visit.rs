@@ -294,9 +294,8 @@ impl Rooms {
     }
 
     pub(super) async fn arrive(&self, room: &Room, newcomer: Newcomer) -> Result<Outcome, StoreError> {
-        let call = room.call();
-        let arrive = self.store.arrive(&room.name, &call, std::slice::from_ref(&newcomer));
-        let outcomes = self.asked(room, StoreOp::Arrive, arrive).await?;
+        let arrive = |call| self.store.arrive(&room.name, call, std::slice::from_ref(&newcomer));
+        let outcomes = self.asked(room, StoreOp::Arrive, &room.says(), arrive).await?;
         // A tick may have found the room quiet while this was on its way.
         room.stirs();
         let outcome = one(outcomes)?;
@@ -316,8 +315,8 @@ impl Rooms {
     }
 
     pub(super) async fn present(&self, room: &Room, place: Place) -> Result<Outcome, StoreError> {
-        let call = room.call();
-        one(self.asked(room, StoreOp::Enter, self.store.enter(&room.name, &call, &[place])).await?)
+        let enter = |call| self.store.enter(&room.name, call, std::slice::from_ref(&place));
+        one(self.asked(room, StoreOp::Enter, &room.says(), enter).await?)
     }
 
     pub(super) async fn leave(
@@ -326,9 +325,9 @@ impl Rooms {
         place: Place,
         pass_until: Option<Millis>,
     ) -> Result<(), StoreError> {
-        let call = room.call();
         let given_up = [(place, pass_until)];
-        self.asked(room, StoreOp::Leave, self.store.leave(&room.name, &call, &given_up)).await?;
+        let leave = |call| self.store.leave(&room.name, call, &given_up);
+        self.asked(room, StoreOp::Leave, &room.says(), leave).await?;
         // Now, not at the next tick: the pass is void from here on, and whoever is next hears of it.
         self.refresh(room).await?;
         Ok(())

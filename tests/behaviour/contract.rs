@@ -217,10 +217,15 @@ async fn proxies(c: &mut Contract) {
         let ticket = ticket.is(401).header("x-anteroom-ticket").to_owned();
         let handed = [asked[0], asked[1], ("x-anteroom-handed", &ticket)];
         c.send(&api, &call("?door=nginx-answer"), &handed, "").await.is(429);
-        c.send(&all_of("capacity=0 identity=subject"), &call(""), &asked, "").await.is(401);
+        let html = [asked[0], asked[1], ("accept", "text/html")];
+        let users = all_of("capacity=0 identity=subject");
+        c.send(&users, &call(""), &asked, "").await.is(401);
+        let page = c.send(&users, &call(""), &html, "").await;
+        assert!(page.is(401).header("content-type").starts_with("text/html"));
         let out = all_of("capacity=0 on_outage=closed");
         out.world.probe.set(Mood::Fails);
         c.send(&out, &call(""), &asked, "").await.is(503);
+        c.send(&out, &call(""), &html, "").await.is(503);
     }
 }
 

@@ -73,13 +73,41 @@ const CALLS: [&str; 12] = [
     "POST /rooms/shop/reset",
 ];
 
+/// What is none of them.
+const STRAYS: [&str; 9] = [
+    "POST /rooms",
+    "GET /rooms/",
+    "DELETE /rooms/shop",
+    "GET /rooms/shop/pause",
+    "PUT /rooms/shop/limits",
+    "POST /rooms/shop/close",
+    "GET /rooms/shop/pause/now",
+    "PATCH /deny",
+    "GET /deny/all",
+];
+
+#[tokio::test]
+async fn what_is_no_call_is_a_problem_document_too() {
+    let world = World::new();
+    world.room("capacity=1");
+    let listener = Listener::over(&world);
+    for call in STRAYS {
+        let (status, told) = listener.ask(call, "").await;
+        let nowhere = ["GET /rooms/", "POST /rooms/shop/close", "GET /rooms/shop/pause/now", "GET /deny/all"];
+        assert_eq!(status, if nowhere.contains(&call) { 404 } else { 405 }, "{call}: {told}");
+        assert_eq!((&told["status"], &told["result"]), (&json!(status), &json!("wrong")), "{call}: {told}");
+        assert!(told["detail"].as_str().unwrap().contains("GET / says what is here"), "{call}: {told}");
+    }
+    assert!(world.metric(r#"anteroom_operator_calls_total{op="other",result="wrong"}"#) > 8.5);
+}
+
 #[tokio::test]
 async fn nobody_is_answered_without_the_token() {
     let world = World::new();
     world.room("capacity=1");
     let listener = Listener::over(&world);
     let without = Listener { router: router(Arc::new(world.operators(None))) };
-    for call in CALLS {
+    for call in CALLS.iter().chain(&STRAYS).copied() {
         for token in [
             None,
             Some(""),
@@ -239,13 +267,21 @@ async fn a_store_that_is_out_is_an_error_for_controls_and_an_age_for_looks() {
     for mood in [Mood::Fails, Mood::Hangs] {
         world.probe.set(mood);
         for call in ["POST /rooms/shop/pause", "DELETE /rooms/shop/limits"] {
-            assert_eq!(listener.ask(call, "").await.0, 503, "{mood:?} {call}");
+            let (status, told) = listener.ask(call, "").await;
+            assert_eq!(
+                (status, &told["result"]),
+                (503, &json!("unavailable")),
+                "{mood:?} {call}: nothing was done"
+            );
         }
         tokio::time::sleep(Duration::from_secs(10)).await;
         let told = listener.done("GET /rooms", "").await;
         assert!(told["rooms"][0]["snapshot"]["age_seconds"].as_f64().unwrap() >= 10.0, "{told}");
     }
     assert_eq!(listener.done("GET /rooms/shop", "").await["snapshot"]["cut_off"], true);
+    world.probe.set(Mood::Unheard);
+    let (status, told) = listener.ask("POST /rooms/shop/pause", "").await;
+    assert_eq!((status, &told["result"]), (503, &json!("unsure")), "it was done: {told}");
     // Asked in any case: an operator's word ends the silence.
     world.probe.set(Mood::Well);
     let told = listener.done("POST /rooms/shop/pause", "").await;

@@ -12,6 +12,7 @@ use anteroom::room::standing::Place;
 use anteroom::room::state::{Beats, Call, Control, Hints, Newcomer, Outcome};
 use anteroom::store::memory::MemoryStore;
 use anteroom::store::{Store, StoreError};
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
@@ -25,11 +26,14 @@ pub(crate) enum Mood {
     Hangs,
     /// A full disk: arrivals fail, the rest goes well.
     Full,
+    /// What operators ask for is done, and the answer is lost.
+    Unheard,
 }
 
 /// An embedded store behind a counter and a switch.
 pub(crate) struct Probe {
-    store: MemoryStore,
+    clock: Clock,
+    store: ArcSwap<MemoryStore>,
     mood: Mutex<Mood>,
     observed: AtomicU64,
     others: AtomicU64,
@@ -41,7 +45,8 @@ pub(crate) struct Probe {
 impl Probe {
     pub(crate) fn new(clock: Clock) -> Arc<Self> {
         Arc::new(Self {
-            store: MemoryStore::new(clock, 100_000),
+            clock,
+            store: ArcSwap::from_pointee(MemoryStore::new(clock, 100_000)),
             mood: Mutex::new(Mood::Well),
             observed: AtomicU64::new(0),
             others: AtomicU64::new(0),
@@ -54,11 +59,20 @@ impl Probe {
         *self.mood.lock() = mood;
     }
 
+    /// Loses every room.
+    pub(crate) fn forget(&self) {
+        self.store.store(Arc::new(MemoryStore::new(self.clock, 100_000)));
+    }
+
     /// Makes a room as another process would: unseen by the counters.
     pub(crate) async fn make(&self, words: &str) {
         let call = under(words);
         let room = &call.policy.as_ref().expect("stated").room;
-        self.store.observe(room, &call, &Beats::new(), None).await.expect("the embedded store answers");
+        self.store
+            .load_full()
+            .observe(room, &call, &Beats::new(), None)
+            .await
+            .expect("the embedded store answers");
     }
 
     /// Ticks so far.
@@ -87,7 +101,7 @@ impl Probe {
         let mood = *self.mood.lock();
         match mood {
             Mood::Full if !arrival => Ok(()),
-            Mood::Well => Ok(()),
+            Mood::Well | Mood::Unheard => Ok(()),
             Mood::Fails | Mood::Full => Err(StoreError::Unavailable("secret-host: refused".to_owned())),
             Mood::Hangs => pending().await,
         }
@@ -103,7 +117,7 @@ impl Store for Probe {
         newcomers: &[Newcomer],
     ) -> Result<Vec<Outcome>, StoreError> {
         self.called(&self.others, call, true).await?;
-        self.store.arrive(room, call, newcomers).await
+        self.store.load_full().arrive(room, call, newcomers).await
     }
 
     async fn observe(
@@ -116,7 +130,7 @@ impl Store for Probe {
         self.called(&self.observed, call, false).await?;
         let numbers = beats.iter().flat_map(|(_, bits)| (1..1_000).filter(|number| bits.contains(*number)));
         *self.beats.lock() = numbers.collect();
-        self.store.observe(room, call, beats, known).await
+        self.store.load_full().observe(room, call, beats, known).await
     }
 
     async fn enter(
@@ -126,7 +140,7 @@ impl Store for Probe {
         places: &[Place],
     ) -> Result<Vec<Outcome>, StoreError> {
         self.called(&self.others, call, false).await?;
-        self.store.enter(room, call, places).await
+        self.store.load_full().enter(room, call, places).await
     }
 
     async fn touch(
@@ -136,7 +150,7 @@ impl Store for Probe {
         passes: &[(Place, Millis)],
     ) -> Result<Vec<Option<Millis>>, StoreError> {
         self.called(&self.others, call, false).await?;
-        self.store.touch(room, call, passes).await
+        self.store.load_full().touch(room, call, passes).await
     }
 
     async fn leave(
@@ -146,7 +160,7 @@ impl Store for Probe {
         places: &[(Place, Option<Millis>)],
     ) -> Result<Vec<bool>, StoreError> {
         self.called(&self.others, call, false).await?;
-        self.store.leave(room, call, places).await
+        self.store.load_full().leave(room, call, places).await
     }
 
     async fn away(
@@ -156,11 +170,15 @@ impl Store for Probe {
         places: &[(Place, Millis)],
     ) -> Result<Vec<bool>, StoreError> {
         self.called(&self.others, call, false).await?;
-        self.store.away(room, call, places).await
+        self.store.load_full().away(room, call, places).await
     }
 
     async fn control(&self, room: &RoomName, call: &Call, control: Control) -> Result<(), StoreError> {
         self.called(&self.others, call, false).await?;
-        self.store.control(room, call, control).await
+        self.store.load_full().control(room, call, control).await?;
+        match *self.mood.lock() {
+            Mood::Unheard => Err(StoreError::Unavailable("the answer was lost".to_owned())),
+            _ => Ok(()),
+        }
     }
 }

@@ -319,3 +319,30 @@ async fn limits_that_no_check_states_any_more_do_not_come_back() {
     }
     assert!(other.metric(r#"anteroom_policy_conflicts_total{room="shop"}"#) < 1.0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_room_stays_known_where_the_store_forgets_it() {
+    for call in ["join", "enter", "leave", "poll"] {
+        let mut world = World::new();
+        world.run();
+        let room = world.room("capacity=1");
+        let inside = world.rooms.join(&room, &Shown::default()).await.unwrap();
+        let waiting = world.rooms.join(&room, &Shown::default()).await.unwrap();
+        world.rooms.leave_room(&room, &pass_of(&inside)).await.unwrap();
+        world.rooms.leave_line(&room, &ticket_of(&waiting)).await.unwrap();
+        // Long enough for its limits to go along with no call any more, and for the pass given back to have ended.
+        tokio::time::sleep(Duration::from_mins(10)).await;
+        let ticks = world.probe.observed();
+        tokio::time::sleep(TICK * 2).await;
+        assert_eq!(world.probe.observed(), ticks, "the room is quiet");
+        world.probe.forget();
+        let unknown = match call {
+            "join" => world.rooms.join(&room, &Shown::default()).await.err(),
+            "enter" => world.rooms.enter(&room, &ticket_of(&waiting)).await.err(),
+            "leave" => world.rooms.leave_room(&room, &pass_of(&inside)).await.err(),
+            _ => world.rooms.poll(&room, Subject([7; 16])).await.err(),
+        };
+        let unknown = unknown.filter(|error| matches!(error, VisitError::Store(_)));
+        assert!(unknown.is_none(), "{call}: {unknown:?}");
+    }
+}

@@ -7,6 +7,7 @@ use anteroom::admin::AdminToken;
 use anteroom::admin::operators::Operators;
 use anteroom::authz::limits::LimitsReader;
 use anteroom::authz::{Gate, GateParts};
+use anteroom::client_address::Proxies;
 use anteroom::clock::Clock;
 use anteroom::cookie::CookiePolicy;
 use anteroom::drain::{DrainTimes, Tasks};
@@ -126,7 +127,12 @@ impl World {
     }
 
     pub(crate) fn tracer_desk(&self, routes: Arc<Routes>) -> TracerDesk {
-        TracerDesk { rooms: self.rooms.clone(), routes, denials: self.denials.clone(), trusted_hops: 0 }
+        TracerDesk {
+            rooms: self.rooms.clone(),
+            routes,
+            denials: self.denials.clone(),
+            proxies: self.proxies(),
+        }
     }
 
     pub(crate) fn desk(&self) -> Desk {
@@ -140,11 +146,16 @@ impl World {
         Desk {
             rooms,
             cookies: CookiePolicy { secure: true, domain: None },
-            trusted_hops: 0,
+            proxies: self.proxies(),
             denials: self.denials.clone(),
             guard: self.guard.clone(),
             streaming,
         }
+    }
+
+    /// No proxy stands before the one that asks.
+    fn proxies(&self) -> Arc<Proxies> {
+        Arc::new(Proxies::new(0, self.metrics.guard()))
     }
 
     pub(crate) fn gate(&self, max_checks: usize) -> Gate {
@@ -170,7 +181,7 @@ impl World {
             tracer: Tracer::off(),
             budget: CHECK_BUDGET,
             max_checks,
-            trusted_hops: 0,
+            proxies: self.proxies(),
             denials: self.denials.clone(),
             guard: self.guard.clone(),
             identity: None,

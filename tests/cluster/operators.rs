@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::Command;
 
 use crate::door::{Tokens, Told};
@@ -47,8 +47,13 @@ async fn fleet(test: &str, redis: &Server) -> (Fleet, tempfile::NamedTempFile) {
 
 /// `anteroom rooms`, asking the admin listener at this port.
 pub(crate) fn command(port: u16, token: &tempfile::NamedTempFile, words: &str) -> Command {
+    asking(port, token, "rooms", words)
+}
+
+/// A command of operators, likewise.
+fn asking(port: u16, token: &tempfile::NamedTempFile, what: &str, words: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_anteroom"));
-    command.arg("rooms").args(words.split_whitespace());
+    command.arg(what).args(words.split_whitespace());
     command.args(["--admin", &format!("http://127.0.0.1:{port}"), "--token-file"]).arg(token.path());
     command.env_remove("ANTEROOM_ADMIN_TOKEN_FILE").stdin(Stdio::null()).kill_on_drop(true);
     command
@@ -157,6 +162,17 @@ async fn the_client_says_what_went_wrong_and_ends_well() {
     );
     let (status, _, _) = ran(command(replica.admin, &token, "limits shop --rate 10")).await;
     assert_eq!(status, 2);
+    let mut unclear = Command::new(env!("CARGO_BIN_EXE_anteroom"));
+    unclear.args(["rooms", "show"]).env("ANTEROOM_ADMIN_TOKEN_FILE", token.path()).stdin(Stdio::null());
+    let (status, _, error) = ran(unclear).await;
+    assert!(
+        status == 2 && error.contains("Usage: anteroom rooms show") && !error.contains("--token-file"),
+        "{error}"
+    );
+    let mut by_variable = Command::new(env!("CARGO_BIN_EXE_anteroom"));
+    by_variable.args(["rooms", "list", "--admin", &format!("http://127.0.0.1:{}", replica.admin)]);
+    by_variable.env("ANTEROOM_ADMIN_TOKEN_FILE", token.path()).stdin(Stdio::null());
+    assert_eq!(ran(by_variable).await.0, 0);
 
     let mut watching = command(replica.admin, &token, "watch shop --every 200ms --format json");
     let mut watching = watching.stdout(Stdio::piped()).spawn().unwrap();
@@ -169,6 +185,77 @@ async fn the_client_says_what_went_wrong_and_ends_well() {
     signal("INT", watching.id().unwrap());
     let ended = tokio::time::timeout(SOON, watching.wait()).await.expect("Ctrl-C ends it").unwrap();
     assert_eq!(ended.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_client_says_where_a_control_may_have_been_done() {
+    let redis = Server::start().await;
+    let (fleet, token) = fleet("operators_unsure", &redis).await;
+    let replica = &fleet.replicas()[0];
+    let full = || Stdio::from(std::fs::File::options().write(true).open("/dev/full").unwrap());
+    let to_full = async |words: &str| {
+        let mut command = command(replica.admin, &token, words);
+        command.stdout(full()).stderr(Stdio::piped());
+        let ended = command.spawn().unwrap().wait_with_output();
+        let ended = tokio::time::timeout(SOON, ended).await.expect("the client ends").unwrap();
+        (ended.status.code(), String::from_utf8(ended.stderr).unwrap())
+    };
+    let (status, error) = to_full("pause shop").await;
+    assert!(
+        status == Some(3) && error.contains("was done") && error.contains("written"),
+        "{status:?}: {error}"
+    );
+    assert_eq!(json(replica, &token, "show shop").await["paused"], true);
+    assert_eq!(to_full("show shop").await.0, Some(2), "there was nothing to be done");
+
+    // Somebody who takes the call and says nothing.
+    let deaf = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = deaf.local_addr().unwrap().port();
+    let taking = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = deaf.accept().await.unwrap();
+            let mut head = [0; 4_096];
+            let read = stream.read(&mut head).await.unwrap();
+            assert!(read > 0, "the call comes");
+        }
+    });
+    for (words, expected) in
+        [("pause shop", 3), ("reset shop --confirm shop", 3), ("list", 2), ("show shop", 2)]
+    {
+        let (status, out, error) = ran(command(port, &token, words)).await;
+        assert_eq!((status, out.as_str()), (expected, ""), "{words}: {error}");
+        assert_eq!(error.contains("look before asking again"), expected == 3, "{words}: {error}");
+    }
+    taking.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_client_changes_the_deny_list_of_all_replicas() {
+    let redis = Server::start().await;
+    let (fleet, token) = fleet("operators_deny", &redis).await;
+    let [one, other] = fleet.replicas() else { panic!("two replicas") };
+    let deny = async |replica: &Replica, words: &str| ran(asking(replica.admin, &token, "deny", words)).await;
+    let (status, out, error) =
+        deny(one, "add --ip 192.0.2.0/24 --until 2999-01-01T09:00:00+09:00 --note bot").await;
+    assert!(
+        status == 0 && out.contains("ip 192.0.2.0/24: refused until 2999-01-01T00:00:00"),
+        "{out}{error}"
+    );
+    assert_eq!(deny(other, "add --subject mallory --issuer https://id.example --format json").await.0, 0);
+    let listed = until("both replicas have both", SOON, || async {
+        let (status, out, _) = deny(one, "list --format json").await;
+        let list: Value = serde_json::from_str(&out).unwrap();
+        (status == 0 && list["known"] == 2).then_some(list)
+    })
+    .await;
+    let entry = listed["entries"].as_array().unwrap().iter().find(|entry| entry["ip"].is_string()).unwrap();
+    assert_eq!((&entry["note"], &entry["source"]), (&json!("bot"), &json!("operators")), "{listed}");
+    let (status, out, _) = deny(one, "list").await;
+    assert!(status == 0 && out.contains("REFUSED") && out.contains("\"mallory\" of"), "{out}");
+    assert_eq!(deny(one, "remove --ip 192.0.2.0/24").await.0, 0);
+    let (status, _, error) = deny(one, "remove --ip 192.0.2.0/24").await;
+    assert!(status == 1 && error.contains("192.0.2.0/24"), "{status}: {error}");
+    assert_eq!(deny(one, "add --ip ::/1").await.0, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -99,6 +99,11 @@ async fn what_is_watched_fits_into_the_terminal_also_when_that_changes() {
         ((60, 200), 40, "room-49"),
         ((44, 80), 40, "room-49"),
         ((43, 80), 38, "… and 2 more"),
+        ((5, 80), 1, "… and 39 more"),
+        ((4, 80), 1, "… and 39 more"),
+        ((3, 80), 1, "… and 39 more"),
+        ((2, 80), 1, "room-10"),
+        ((6, 80), 1, "… and 39 more"),
     ] {
         if (rows, columns) != (24, 80) {
             resize(&terminal.ours, rows, columns);

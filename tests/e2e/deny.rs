@@ -25,6 +25,16 @@ async fn whoever_is_on_the_list_is_refused_everywhere_and_takes_no_number() {
     let refused = hostile.send(Method::GET, "/shop", &[("x-forwarded-for", "127.0.0.2")]).await;
     assert_eq!((refused.status, refused.header("content-type")), (403, "application/problem+json"));
     assert!(refused.set_cookie("anteroom_ticket_shop").is_none());
+    // As browsers ask: a page, in their language.
+    let accept = ("accept", "text/html,application/xhtml+xml,*/*;q=0.8");
+    for (language, says) in
+        [("ko-KR,ko;q=0.9", "들어갈 수 없어요"), ("fr, en;q=0.5", "You can’t come in here")]
+    {
+        let page = hostile.send(Method::GET, "/shop", &[accept, ("accept-language", language)]).await;
+        assert_eq!((page.status, page.header("content-type")), (403, "text/html; charset=utf-8"));
+        assert!(page.text.contains(says), "{}", page.text);
+        assert!(page.header("content-security-policy").contains("style-src 'sha256-"), "{page:?}");
+    }
     let join = "/anteroom/v1/rooms/shop/join";
     assert_eq!(hostile.send(Method::POST, join, &[]).await.status, 403);
     // The polling API at its old path, too.

@@ -13,8 +13,9 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, timeout_at};
 
-use super::Failure;
+use super::{Failure, UNSURE};
 
 /// How long an answer may take.
 const TIME: Duration = Duration::from_secs(10);
@@ -82,7 +83,13 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, Failure> {
-        let lost = |why: String| Failure::Unreachable(format!("{}: {why}", self.target.written()));
+        let is_look = method == Method::GET;
+        let unreachable = |why: String| Failure::Unreachable(format!("{}: {why}", self.target.written()));
+        // Once a control was sent, it may have been done whatever comes back.
+        let lost = |why: String| match unreachable(why) {
+            Failure::Unreachable(why) if !is_look => Failure::Unsure(format!("{why}; {UNSURE}")),
+            failure => failure,
+        };
         let mut request = Request::builder().method(method).uri(path).header(HOST, self.target.host());
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
@@ -93,39 +100,54 @@ impl Client {
         }
         let request = request.body(Full::new(body.unwrap_or_default()));
         // Neither the path, made of checked names, nor the token, checked too, can fail here.
-        let request = request.map_err(|error| lost(error.to_string()))?;
-        let answered = tokio::time::timeout(TIME, self.send(request)).await;
-        let late = |_| lost(format!("no answer within {} s", TIME.as_secs()));
-        let (status, bytes) = answered.map_err(late)?.map_err(|error| lost(told(&*error)))?;
-        let json = serde_json::from_slice(&bytes);
-        match json {
-            Ok(json) if status.is_success() => Ok(json),
-            // Of Anteroom's listeners only this one says so.
-            Ok(json) if status.is_client_error() && json["result"].is_string() => {
-                Err(Failure::Refused(detail(status, &json)))
-            }
-            Ok(_) if status.is_client_error() => Err(lost(format!(
+        let request = request.map_err(|error| unreachable(error.to_string()))?;
+        let deadline = Instant::now() + TIME;
+        let late = |_| format!("no answer within {} s", TIME.as_secs());
+        let connected = timeout_at(deadline, self.connect()).await.map_err(late).map_err(unreachable)?;
+        let connection = connected.map_err(|error| unreachable(told(&error)))?;
+        let answered =
+            timeout_at(deadline, exchange(connection, request)).await.map_err(late).map_err(lost)?;
+        let (status, bytes) = answered.map_err(|error| lost(told(&*error)))?;
+        let json: Option<Value> = serde_json::from_slice(&bytes).ok();
+        let strange = || {
+            format!(
                 "status {status}, and not as an admin listener answers: is this the address of --admin-listen?"
-            ))),
-            Ok(json) => Err(lost(detail(status, &json))),
-            Err(_) => Err(lost(format!("status {status}, and no JSON: is this Anteroom's admin listener?"))),
+            )
+        };
+        let Some(json) = json.filter(|json| status.is_success() || json["result"].is_string()) else {
+            // Somebody who turns the request away has not done it.
+            return Err(if status.is_client_error() { unreachable(strange()) } else { lost(strange()) });
+        };
+        // Of Anteroom's listeners only this one says what came of a call.
+        match json["result"].as_str() {
+            _ if status.is_success() => Ok(json),
+            _ if status.is_client_error() => Err(Failure::Refused(detail(status, &json))),
+            Some("unavailable") => Err(unreachable(detail(status, &json))),
+            // It says itself that this may have been done.
+            Some("unsure") => Err(Failure::Unsure(detail(status, &json))),
+            _ => Err(lost(detail(status, &json))),
         }
     }
 
-    async fn send(&self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), Lost> {
-        match &self.target {
-            Target::Tcp(address) => exchange(TcpStream::connect(address).await?, request).await,
-            Target::Unix(path) => exchange(UnixStream::connect(path).await?, request).await,
-        }
+    async fn connect(&self) -> io::Result<Box<dyn Connection>> {
+        Ok(match &self.target {
+            Target::Tcp(address) => Box::new(TcpStream::connect(address).await?),
+            Target::Unix(path) => Box::new(UnixStream::connect(path).await?),
+        })
     }
 }
 
+/// TCP or a unix socket.
+trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Connection for S {}
+
 type Lost = Box<dyn std::error::Error + Send + Sync>;
 
-async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), Lost>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+async fn exchange(
+    stream: Box<dyn Connection>,
+    request: Request<Full<Bytes>>,
+) -> Result<(StatusCode, Bytes), Lost> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // It ends when the sender is dropped, with the answer.
     let answer = async move {

@@ -6,7 +6,11 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::Screen;
+use crate::admin::denied::Told;
 use crate::admin::overview::Overview;
+use crate::guard::deny::Origin;
+use crate::room::deny::written::Written;
+use crate::room::policy::quoted;
 
 /// What a cell is to look like, where colours are welcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,18 +43,59 @@ pub(super) fn lines<'r>(
     colour: bool,
     columns: usize,
 ) -> Vec<String> {
-    let heads: Vec<Cell> = HEADS.iter().map(|head| ((*head).to_owned(), Look::Bold)).collect();
-    let rows: Vec<Vec<Cell>> = std::iter::once(heads).chain(rooms.into_iter().map(cells)).collect();
-    let widths: Vec<usize> = (0..HEADS.len())
-        .map(|column| rows.iter().map(|row| row[column].0.chars().count()).max().unwrap_or(0))
-        .collect();
-    rows.iter().map(|row| aligned(row, &widths, colour, columns)).collect()
+    under(&HEADS, rooms.into_iter().map(cells), &RIGHT, colour, columns)
 }
 
-fn aligned(row: &[Cell], widths: &[usize], colour: bool, columns: usize) -> String {
+/// Rows below their heads, each column as wide as it has to be; which of them stand to the right.
+fn under(
+    heads: &[&str],
+    rows: impl Iterator<Item = Vec<Cell>>,
+    right: &[bool],
+    colour: bool,
+    columns: usize,
+) -> Vec<String> {
+    let heads: Vec<Cell> = heads.iter().map(|head| ((*head).to_owned(), Look::Bold)).collect();
+    let count = heads.len();
+    let rows: Vec<Vec<Cell>> = std::iter::once(heads).chain(rows).collect();
+    let widths: Vec<usize> = (0..count)
+        .map(|column| rows.iter().map(|row| row[column].0.chars().count()).max().unwrap_or(0))
+        .collect();
+    rows.iter().map(|row| aligned(row, &widths, right, colour, columns)).collect()
+}
+
+/// Writes entries of the deny list as a table, a line each.
+pub(super) fn entries(entries: &[Told], screen: Screen, out: &mut (dyn Write + Send)) -> io::Result<()> {
+    let rows = entries.iter().map(|told| {
+        let plain = |text: String| (text, Look::Plain);
+        let source = match told.source {
+            Origin::File => "file",
+            Origin::Operators => "operators",
+        };
+        vec![
+            plain(whom(&told.entry)),
+            plain(told.entry.until.clone().unwrap_or_else(|| "for good".to_owned())),
+            plain(source.to_owned()),
+            plain(told.hits.to_string()),
+            plain(told.entry.note.as_deref().map(quoted).unwrap_or_default()),
+        ]
+    });
+    let heads = ["REFUSED", "UNTIL", "SOURCE", "HITS", "NOTE"];
+    for line in under(&heads, rows, &[false, false, false, true, false], screen.colour, usize::MAX) {
+        writeln!(out, "{line}")?;
+    }
+    Ok(())
+}
+
+/// Whom an entry means, in words.
+pub(super) fn whom(entry: &Written) -> String {
+    let understood = entry.clone().entry();
+    understood.map_or_else(|_| "what a newer version knows".to_owned(), |entry| entry.whom.to_string())
+}
+
+fn aligned(row: &[Cell], widths: &[usize], right: &[bool], colour: bool, columns: usize) -> String {
     let mut line = String::new();
     let mut left = columns;
-    for (((text, look), width), right) in row.iter().zip(widths).zip(RIGHT) {
+    for (((text, look), width), right) in row.iter().zip(widths).zip(right.iter().copied()) {
         if left == 0 {
             break;
         }

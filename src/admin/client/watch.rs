@@ -132,22 +132,27 @@ fn picture(
     (rows, columns): (u16, u16),
     colour: bool,
 ) -> String {
-    let (rows, columns) = (usize::from(rows.saturating_sub(1)), usize::from(columns));
-    let mut lines = vec![head.chars().take(columns).collect(), String::new()];
+    let (rows, columns) = (usize::from(rows.saturating_sub(1)).max(1), usize::from(columns));
+    let cut = |line: &str| line.chars().take(columns).collect::<String>();
+    // What is to be seen comes first: where there is little space, the table's heads stay away, then the head, and before
+    // them the empty line between.
+    let needed = looked.as_ref().map_or(1, |rooms| rooms.len().min(2));
+    let spare = rows.saturating_sub(needed);
+    let has_heads = looked.is_ok() && spare > 0;
+    let around = spare.saturating_sub(usize::from(has_heads)).min(2);
+    let mut lines: Vec<String> = [cut(head), String::new()].into_iter().take(around).collect();
     match looked {
         Ok(rooms) => {
             let mut rooms: Vec<&Overview> = rooms.iter().collect();
             rooms.sort_by_key(|room| Reverse(room.counts.waiting));
-            // Beside the head, an empty line and those of the table.
-            let space = rows.saturating_sub(3);
-            let drawn = if rooms.len() > space { space.saturating_sub(1) } else { rooms.len() };
+            let space = rows - around - usize::from(has_heads);
+            let drawn = if rooms.len() > space { (space - 1).max(1) } else { rooms.len() };
             let hidden = rooms.len() - drawn;
             rooms.truncate(drawn);
-            lines.extend(table::lines(rooms, colour, columns));
-            if hidden > 0 {
-                lines.push(format!("… and {hidden} more").chars().take(columns).collect());
+            lines.extend(table::lines(rooms, colour, columns).into_iter().skip(usize::from(!has_heads)));
+            if hidden > 0 && space > 1 {
+                lines.push(cut(&format!("… and {hidden} more")));
             }
-            lines.truncate(rows);
         }
         Err(failure) => lines.push(failure.to_string()),
     }

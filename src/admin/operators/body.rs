@@ -50,7 +50,8 @@ pub(super) fn control(
         | OperatorCall::Show
         | OperatorCall::DenyList
         | OperatorCall::DenyAdd
-        | OperatorCall::DenyRemove => Err(Refusal::wrong("this call controls no room")),
+        | OperatorCall::DenyRemove
+        | OperatorCall::Other => Err(Refusal::wrong("this call controls no room")),
     }
 }
 

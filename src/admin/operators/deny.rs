@@ -8,14 +8,13 @@ use axum::extract::{RawQuery, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
-use serde::Serialize;
 
 use super::body::{read, whole};
 use super::record::{Asked, Record};
 use super::refusal::{Answer, Refusal};
 use super::{Operators, Shared};
+use crate::admin::denied::{Done, Page, Told};
 use crate::guard::deny::shared::{Change, ChangeError};
-use crate::guard::deny::{Listed, Origin};
 use crate::room::deny::written::Written;
 use crate::telemetry::metrics::label::{OperatorCall, OperatorResult};
 
@@ -23,39 +22,7 @@ use crate::telemetry::metrics::label::{OperatorCall, OperatorResult};
 const PAGE: usize = 1_000;
 
 pub(super) fn router() -> Router<Arc<Operators>> {
-    Router::new().route("/deny", get(list).post(add).delete(remove))
-}
-
-/// A page of the list.
-#[derive(Serialize)]
-struct Page {
-    entries: Vec<Told>,
-    /// What to ask for with `after` for the next page.
-    next: Option<usize>,
-    /// How many entries are in force.
-    known: usize,
-}
-
-/// An entry in force.
-#[derive(Serialize)]
-struct Told {
-    #[serde(flatten)]
-    entry: Written,
-    source: Origin,
-    /// How often it was met by this process.
-    hits: u64,
-}
-
-impl From<&Listed> for Told {
-    fn from(listed: &Listed) -> Self {
-        Self { entry: Written::from(&listed.entry), source: listed.origin, hits: listed.hits }
-    }
-}
-
-/// What was put on the list, or taken off it.
-#[derive(Serialize)]
-struct Done {
-    entry: Written,
+    Router::new().route("/", get(list).post(add).delete(remove))
 }
 
 async fn list(
@@ -136,7 +103,7 @@ impl From<ChangeError> for Refusal {
             }
             ChangeError::TooMany | ChangeError::TooLong(_) | ChangeError::Deny(_) => Self::wrong(detail),
             ChangeError::Unread(_) | ChangeError::Busy => Self::unavailable(detail),
-            ChangeError::Store(why) => Self::unavailable(format!(
+            ChangeError::Store(why) => Self::unsure(format!(
                 "the store does not answer ({why}): this may have been done or not; look at the list"
             )),
         }

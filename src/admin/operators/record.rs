@@ -39,7 +39,11 @@ impl Asked {
     fn is_about_a_room(&self) -> bool {
         !matches!(
             self.call,
-            OperatorCall::List | OperatorCall::DenyList | OperatorCall::DenyAdd | OperatorCall::DenyRemove
+            OperatorCall::List
+                | OperatorCall::DenyList
+                | OperatorCall::DenyAdd
+                | OperatorCall::DenyRemove
+                | OperatorCall::Other
         )
     }
 

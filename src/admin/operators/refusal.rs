@@ -26,6 +26,11 @@ impl Refusal {
         let status = StatusCode::SERVICE_UNAVAILABLE;
         Self { status, counted: OperatorResult::Unavailable, detail: detail.into() }
     }
+
+    /// As [`Refusal::unavailable`], where what was asked for may have been done all the same.
+    pub(super) fn unsure(detail: impl Into<String>) -> Self {
+        Self { counted: OperatorResult::Unsure, ..Self::unavailable(detail) }
+    }
 }
 
 impl From<StoreError> for Refusal {

@@ -9,7 +9,7 @@ use crate::authz::request::{Grpc, Question};
 use crate::cookie::{CookiePolicy, TokenCookie};
 use crate::cors;
 use crate::identity::RETRY_AFTER;
-use crate::page::View;
+use crate::page::{Lang, View, refusal};
 use crate::pb::envoy::config::core::v3::HeaderValueOption;
 use crate::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use crate::pb::envoy::service::auth::v3::{CheckResponse, DeniedHttpResponse};
@@ -164,7 +164,7 @@ impl Denial {
             Refusal::Limited(limited) => denial.limited(&limited),
             Refusal::Denied | Refusal::NoKey | Refusal::Repeated => {}
         }
-        denial.problem(question, title, room);
+        denial.page_or_problem(question, Some(&reason), title, room);
         denial
     }
 
@@ -180,7 +180,7 @@ impl Denial {
     /// Could not be understood or answered.
     pub(super) fn error(message: &str, question: &Question<'_>) -> Self {
         let mut denial = Self::new(503, Code::Unavailable, message.to_owned(), question);
-        denial.problem(question, "The waiting room cannot answer", None);
+        denial.page_or_problem(question, None, "The waiting room cannot answer", None);
         denial
     }
 
@@ -239,19 +239,31 @@ impl Denial {
     ) {
         if question.grpc() != Grpc::No {
             self.grpc(question);
-        } else if question.accepts_html() && !question.is_websocket() {
-            let html = page(waiting);
-            self.header("content-security-policy", html.content_security_policy);
-            self.body("text/html; charset=utf-8", html.body);
+        } else if wants_page(question) {
+            self.page(page(waiting));
         } else {
             self.json("application/json", json);
         }
     }
 
-    /// An RFC 9457 problem document, whoever asks; gRPC clients get its detail.
-    fn problem(&mut self, question: &Question<'_>, title: &str, room: Option<&RoomName>) {
+    /// For browsers a page, for everybody else an RFC 9457 problem document; gRPC clients get its detail.
+    fn page_or_problem(
+        &mut self,
+        question: &Question<'_>,
+        refusal: Option<&Refusal>,
+        title: &str,
+        room: Option<&RoomName>,
+    ) {
         if question.grpc() != Grpc::No {
             self.grpc(question);
+            return;
+        }
+        if wants_page(question) {
+            let lang = Lang::from_accept_language(question.accept_language());
+            self.page(Html {
+                body: refusal::render(lang, refusal),
+                content_security_policy: refusal::content_security_policy().to_owned(),
+            });
             return;
         }
         let status = self.http.status.as_ref().map(|status| status.code);
@@ -284,6 +296,11 @@ impl Denial {
         }
     }
 
+    fn page(&mut self, html: Html) {
+        self.header("content-security-policy", html.content_security_policy);
+        self.body("text/html; charset=utf-8", html.body);
+    }
+
     fn json(&mut self, content_type: &str, value: &impl Serialize) {
         // Serialising plain fields with text keys cannot fail; an empty body would still carry the status.
         let body = serde_json::to_string(value).unwrap_or_default();
@@ -301,6 +318,11 @@ impl Denial {
         let header: HeaderValueOption = set(name, value);
         self.http.headers.push(header);
     }
+}
+
+/// Whether a browser is to show the answer.
+fn wants_page(question: &Question<'_>) -> bool {
+    question.accepts_html() && !question.is_websocket()
 }
 
 /// Whole seconds, 1 at least: nobody is told to come back too early.

@@ -268,9 +268,19 @@ fn refusals_are_problems() {
         (Refusal::Outage, 503, "14", 1),
     ] {
         let verdict = Verdict::Refuse { room: Some(room()), reason };
-        let response = answer(&verdict, "GET", &[BROWSER]);
+        let response = answer(&verdict, "GET", &[]);
         let (plain, sent) = denied(&response);
         assert_eq!(sent, status);
+        // A browser is told the same on a page.
+        let shown = answer(&verdict, "GET", &[BROWSER, ("accept-language", "ko")]);
+        let (page, sent) = denied(&shown);
+        assert_eq!((sent, code(&shown)), (status, code(&response)));
+        assert_eq!(values(&page.headers, "content-type"), ["text/html; charset=utf-8"]);
+        assert!(values(&page.headers, "content-security-policy")[0].starts_with("default-src 'none'"));
+        assert_eq!(values(&page.headers, "retry-after"), values(&plain.headers, "retry-after"));
+        assert!(page.body.contains("<html lang=\"ko\">") && !page.body.contains("shop"), "{}", page.body);
+        let socket = answer(&verdict, "GET", &[BROWSER, ("upgrade", "websocket")]);
+        assert_eq!(values(&denied(&socket).0.headers, "content-type"), ["application/problem+json"]);
         assert_eq!(i32::from(code(&response)).to_string(), grpc);
         assert_eq!(values(&plain.headers, "content-type"), ["application/problem+json"]);
         assert_eq!(values(&plain.headers, "retry-after").len(), retry);
@@ -294,6 +304,12 @@ fn an_error_is_an_error_response() {
     assert_eq!((error.status.unwrap().code, code(&response)), (503, tonic::Code::Unavailable));
     assert!(json(&error.body)["detail"].as_str().unwrap().contains("capacty"));
     assert_eq!(noted(&response), [("verdict", json!("error"))]);
+    let shown = answer(&verdict, "GET", &[BROWSER]);
+    let Some(HttpResponse::ErrorResponse(page)) = &shown.http_response else { panic!("{shown:?}") };
+    assert!(
+        page.body.contains("<html lang=\"en\">") && !page.body.contains("capacty"),
+        "none of a visitor's concern"
+    );
 
     let twin = answer(&verdict, "POST", &[GRPC]);
     let Some(HttpResponse::ErrorResponse(error)) = &twin.http_response else { panic!("{twin:?}") };

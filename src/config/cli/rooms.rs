@@ -1,15 +1,13 @@
-//! The command line of `anteroom rooms`, the operators' client.
+//! The command line of `anteroom rooms`, the operators' client for rooms.
 
 // The doc comments here are help texts: a terminal shows them as they are.
 #![allow(clippy::doc_markdown)]
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
 use std::time::Duration;
 
-use super::CheckFormat;
-use crate::admin::AdminToken;
-use crate::admin::client::{Order, Target, What};
-use crate::config::yaml;
+use super::asking::Asking;
+use crate::admin::client::{Order, What};
 use crate::room::name::RoomName;
 use crate::room::policy::quoted;
 use crate::room::rate::Rate;
@@ -21,15 +19,9 @@ const EVERY: std::ops::RangeInclusive<Duration> = Duration::from_millis(200)..=D
 /// Arguments of `anteroom rooms`.
 #[derive(Debug, clap::Args)]
 pub struct RoomsArgs {
-    /// The admin listener of any replica: http://HOST:PORT or unix:/path
-    #[arg(long, global = true, value_name = "ADDRESS", default_value = "http://127.0.0.1:9102")]
-    pub admin: String,
-    /// File with the operators' token, the same that the service was given
-    #[arg(long, global = true, env = "ANTEROOM_ADMIN_TOKEN_FILE", value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
-    /// How to report
-    #[arg(long, global = true, value_enum, default_value_t)]
-    pub format: CheckFormat,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub asking: Asking,
     /// What to do.
     #[command(subcommand)]
     pub what: RoomsCommand,
@@ -92,13 +84,10 @@ pub enum RoomsCommand {
 }
 
 impl RoomsArgs {
-    /// What is to be asked of whom. An error says what is wrong, and what would be right.
-    pub fn order(&self) -> Result<Order, String> {
-        let target = Target::parse(&self.admin).ok_or_else(|| {
-            format!("--admin {}: write http://HOST:PORT or unix:/path", quoted(&self.admin))
-        })?;
-        let token = self.token_file.as_deref().map(read_token).transpose()?;
-        Ok(Order { target, token, json: self.format == CheckFormat::Json, what: self.what()? })
+    /// What is to be asked of whom; `token_file` is the variable [`Asking::TOKEN_FILE`]. An error says what is wrong, and what
+    /// would be right.
+    pub fn order(&self, token_file: Option<OsString>) -> Result<Order, String> {
+        self.asking.order(token_file, self.what()?)
     }
 
     fn what(&self) -> Result<What, String> {
@@ -132,13 +121,6 @@ fn read_rate(text: &str) -> Result<Rate, String> {
     text.parse().map_err(|()| format!("--rate {}: write 10/s, 600/m or 36000/h", quoted(text)))
 }
 
-fn read_token(file: &Path) -> Result<String, String> {
-    let text = yaml::read_file(file).map_err(|unreadable| unreadable.to_string())?;
-    let wrong = |remedy| format!("--token-file {}: is no token; {remedy}", file.display());
-    AdminToken::parse(&text).map_err(wrong)?;
-    Ok(text.trim().to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
@@ -149,7 +131,7 @@ mod tests {
     fn order(line: &str) -> Result<Order, String> {
         let cli = Cli::try_parse_from(["anteroom", "rooms"].into_iter().chain(line.split_whitespace()));
         match cli.map_err(|error| error.to_string())?.command {
-            Command::Rooms(arguments) => arguments.order(),
+            Command::Rooms(arguments) => arguments.order(None),
             other => panic!("{other:?}"),
         }
     }

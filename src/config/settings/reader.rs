@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::{Purpose, Role, StoreChoice};
 use crate::admin::AdminToken;
 use crate::config::cli::Flags;
-use crate::config::{Grade, Mistake, yaml};
+use crate::config::{Grade, Mistake, token_file, yaml};
 use crate::config::{deny_file, identity_file, keys};
 use crate::identity::settings::IdentitySettings;
 use crate::listen::Listen;
@@ -190,12 +190,7 @@ impl Reader {
     pub(super) fn admin_token(&mut self, file: Option<&Path>) -> Option<AdminToken> {
         let file = file?;
         self.warnings.extend(keys::exposed(file));
-        let text = yaml::read_file(file).map_err(|unreadable| self.mistakes.push(unreadable)).ok()?;
-        let wrong = |remedy| {
-            let problem = format!("{}: is no token", file.display());
-            self.wrong("admin-token-file", problem, remedy);
-        };
-        AdminToken::parse(&text).map_err(wrong).ok()
+        token_file::read(file).map_err(|mistake| self.mistakes.push(mistake)).ok().map(|(token, _)| token)
     }
 
     pub(super) fn page(&mut self, file: Option<&Path>) -> Page {

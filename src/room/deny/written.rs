@@ -5,12 +5,20 @@ use std::time::UNIX_EPOCH;
 
 use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::{Entry, MAX_TEXT, Whom};
 use crate::room::policy::{Millis, Mistake, quoted};
 
 /// The shortest text that is looked for in a `User-Agent`, in bytes: a slip should not refuse everybody.
 const MIN_USER_AGENT: usize = 3;
+
+/// The shortest prefix of a network: /8 is the largest that was ever given to one owner. Anything wider is a slip, and would
+/// refuse a good part of all visitors.
+const MIN_PREFIX_V4: u8 = 8;
+/// The same of IPv6, where registries give /19 to the largest owners.
+const MIN_PREFIX_V6: u8 = 16;
 
 /// An entry as it is written: exactly one of `ip`, `user_agent` and `subject`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,12 +128,13 @@ fn network(text: &str) -> Result<IpNet, Mistake> {
         let problem = format!("{} names an address within a network", quoted(text));
         return Err(wrong("ip", problem, &format!("write {} or the address alone", network.trunc())));
     }
-    if network.prefix_len() == 0 {
-        return Err(wrong(
-            "ip",
-            format!("{} is everybody", quoted(text)),
-            "set the room's capacity to 0 instead",
-        ));
+    let least = if network.addr().is_ipv4() { MIN_PREFIX_V4 } else { MIN_PREFIX_V6 };
+    if network.prefix_len() < least {
+        let remedy = format!(
+            "write networks of /{MIN_PREFIX_V4} (IPv4) or /{MIN_PREFIX_V6} (IPv6) at most; to let nobody in, set the \
+             room's capacity to 0"
+        );
+        return Err(wrong("ip", format!("{} is a large part of everybody", quoted(text)), &remedy));
     }
     Ok(network)
 }
@@ -141,12 +150,12 @@ fn unmapped(network: IpNet) -> IpNet {
 }
 
 fn time(text: &str) -> Result<Millis, Mistake> {
-    let time = humantime::parse_rfc3339(text.trim()).ok();
-    let since = time.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    let millis = since.and_then(|since| Millis::try_from(since.as_millis()).ok());
-    millis.ok_or_else(|| {
+    let time = OffsetDateTime::parse(text.trim(), &Rfc3339).ok();
+    // Up: an entry lasts no shorter than it says.
+    let since = time.map(|time| (time.unix_timestamp_nanos() + 999_999).div_euclid(1_000_000));
+    since.and_then(|millis| Millis::try_from(millis).ok()).ok_or_else(|| {
         let problem = format!("{} is no time", quoted(text));
-        wrong("until", problem, "write it in UTC, like 2026-12-01T00:00:00Z")
+        wrong("until", problem, "write it like 2026-12-01T00:00:00Z or 2026-12-01T09:00:00+09:00")
     })
 }
 
@@ -186,6 +195,24 @@ mod tests {
     }
 
     #[test]
+    fn times_may_have_any_offset_and_networks_any_prefix_that_is_no_slip() {
+        let until = |text: &str| written(&[("subject", "eve"), ("until", text)]).entry().unwrap().until;
+        let midnight = Some(1_796_083_200_000);
+        for same in [
+            "2026-12-01T00:00:00Z",
+            "2026-12-01t00:00:00z",
+            " 2026-12-01T09:00:00+09:00 ",
+            "2026-11-30T19:00:00.000-05:00",
+        ] {
+            assert_eq!(until(same), midnight, "{same}");
+        }
+        assert_eq!(until("2026-12-01T00:00:00.0001Z"), midnight.map(|time| time + 1));
+        for network in ["10.0.0.0/8", "2001::/16", "::ffff:10.0.0.0/104"] {
+            assert!(written(&[("ip", network)]).entry().is_ok(), "{network}");
+        }
+    }
+
+    #[test]
     fn slips_are_named() {
         let long = "x".repeat(MAX_TEXT + 1);
         for (pairs, key) in [
@@ -195,10 +222,18 @@ mod tests {
             (&[("ip", "192.0.2.256")], "ip"),
             (&[("ip", "192.0.2.7/24")], "ip"),
             (&[("ip", "0.0.0.0/0")], "ip"),
+            (&[("ip", "0.0.0.0/1")], "ip"),
+            (&[("ip", "128.0.0.0/7")], "ip"),
+            (&[("ip", "::/0")], "ip"),
+            (&[("ip", "::/1")], "ip"),
+            (&[("ip", "2000::/15")], "ip"),
+            (&[("ip", "::ffff:0.0.0.0/96")], "ip"),
             (&[("user_agent", " ")], "user_agent"),
             (&[("user_agent", "M")], "user_agent"),
             (&[("subject", &long)], "subject"),
             (&[("subject", "eve"), ("until", "tomorrow")], "until"),
+            (&[("subject", "eve"), ("until", "2026-12-01T00:00:00")], "until"),
+            (&[("subject", "eve"), ("until", "1969-12-31T23:59:59Z")], "until"),
         ] {
             assert_eq!(written(pairs).entry().unwrap_err().key, key, "{pairs:?}");
         }

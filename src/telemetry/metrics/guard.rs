@@ -15,6 +15,7 @@ pub struct GuardMetrics {
     denied: Arc<By<Denied, Counter>>,
     deny_entries: Gauge,
     deny_file_errors: Counter,
+    addresses_unread: Counter,
 }
 
 impl GuardMetrics {
@@ -29,6 +30,11 @@ impl GuardMetrics {
                 "deny_file_errors",
                 "Times the deny file could not be read or understood; the list stays as it was",
             ),
+            addresses_unread: counter(
+                registry,
+                "client_addresses_unread",
+                "Requests with something else in X-Forwarded-For where the client's address should stand",
+            ),
         }
     }
 
@@ -40,6 +46,11 @@ impl GuardMetrics {
     /// How many entries the list has.
     pub fn set_deny_entries(&self, count: usize) {
         self.deny_entries.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// No address stood where that of a client should.
+    pub fn address_unread(&self) {
+        self.addresses_unread.inc();
     }
 
     /// The file could not be taken.

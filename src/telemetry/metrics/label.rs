@@ -196,6 +196,8 @@ label! {
         DenyAdd => "deny_add",
         /// Take somebody off it.
         DenyRemove => "deny_remove",
+        /// None of these: another path or method.
+        Other => "other",
     }
 }
 
@@ -212,8 +214,10 @@ label! {
         NoRoom => "no_room",
         /// Operators have made no such entry of the deny list.
         NoEntry => "no_entry",
-        /// The store did not answer, or too many calls are under way.
+        /// The store did not answer a look, or too many calls are under way: nothing was done.
         Unavailable => "unavailable",
+        /// The store did not answer a control: it may have been done or not.
+        Unsure => "unsure",
         /// A control whose operator did not wait for the answer.
         HungUp => "hung_up",
     }

@@ -1,0 +1,42 @@
+//! What operators are told of the deny list, as JSON with stable names: docs/operators.md has them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::guard::deny::{Listed, Origin};
+use crate::room::deny::written::Written;
+
+/// A page of the list.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Page {
+    /// At most as many as were asked for, first the file's.
+    pub(super) entries: Vec<Told>,
+    /// What to ask for with `after=` next; `None`: these were the last.
+    pub(super) next: Option<usize>,
+    /// How many entries are in force.
+    pub(super) known: usize,
+}
+
+/// An entry in force.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Told {
+    /// Whom it means, until when and why.
+    #[serde(flatten)]
+    pub(super) entry: Written,
+    /// Whose it is.
+    pub(super) source: Origin,
+    /// How often it was met by the process that tells.
+    pub(super) hits: u64,
+}
+
+impl From<&Listed> for Told {
+    fn from(listed: &Listed) -> Self {
+        Self { entry: Written::from(&listed.entry), source: listed.origin, hits: listed.hits }
+    }
+}
+
+/// What was put on the list, or taken off it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Done {
+    /// The entry, as it was understood.
+    pub(super) entry: Written,
+}
