@@ -34,6 +34,7 @@ use crate::listen::{BindError, Bound, Limits, Listen, Workers, serve_http};
 use crate::pb;
 use crate::pb::anteroom::v1::waiting_room_server::WaitingRoomServer;
 use crate::position::cadence::Cadence;
+use crate::position::entrance::Entrance;
 use crate::position::tracer::TracerDesk;
 use crate::position::{self, Desk, Streaming};
 use crate::room::deny::DenyError;
@@ -140,7 +141,13 @@ pub async fn run(
         max_rooms: settings.max_rooms,
         max_streams: settings.max_streams,
     };
-    let rooms = Arc::new(Rooms::new(options, store.any(), ring, clock, metrics.clone()));
+    let guard = guard::Options { budget: settings.store_budget, checks: settings.role != Role::Stream };
+    let guard = Arc::new(Guard::new(guard, store.ledger(clock, &metrics), clock, &metrics));
+    let mut rooms = Rooms::new(options, store.any(), ring, clock, metrics.clone());
+    if let Some(quota) = settings.join_limit {
+        rooms = rooms.with_toll(Box::new(guard.clone().toll(quota)));
+    }
+    let rooms = Arc::new(rooms);
     for policy in settings.routes.policies() {
         // So that the client API knows the rooms of the file before the first Check.
         rooms.room_with(policy, Source::RoomsFile)?;
@@ -161,8 +168,6 @@ pub async fn run(
         let follow = deny::follow(file.clone(), denials.clone(), metrics.guard(), tasks.shutdown());
         tasks.spawn("deny file", follow);
     }
-    let guard = guard::Options { budget: settings.store_budget, checks: settings.role != Role::Stream };
-    let guard = Arc::new(Guard::new(guard, store.ledger(clock, &metrics), clock, &metrics));
     let wiring = Wiring {
         settings: &settings,
         metrics,
@@ -292,8 +297,9 @@ impl Wiring<'_> {
                 serve_http(grpc.served_by(&self.workers), service, limits, meter, shutdown.clone()),
             );
             let meter = self.metrics.listener(ListenerLabel::Client);
+            let polls = position::tracer::router(self.tracer_desk(desk.entrance.clone()));
             let router = position::http::router(desk)
-                .merge(position::tracer::router(self.tracer_desk()))
+                .merge(polls)
                 .merge(authz::forward::router(gate))
                 // Envoy checks each cluster's health at the cluster's own port; it leads no client there.
                 .route_service(
@@ -334,19 +340,20 @@ impl Wiring<'_> {
             drain_spread: drain_times(settings.drain).grace / 2,
         };
         let streaming = Arc::new(Streaming { rooms: self.rooms.clone(), cadence, shutdown });
-        let trusted_hops = settings.trusted_hops;
-        let denials = self.denials.clone();
-        let guard = self.guard.clone();
-        Desk { rooms: self.rooms.clone(), cookies: self.cookies(), trusted_hops, denials, guard, streaming }
+        let entrance = Arc::new(Entrance {
+            rooms: self.rooms.clone(),
+            denials: self.denials.clone(),
+            guard: self.guard.clone(),
+            identity: self.identity.clone(),
+            api_limit: settings.api_limit,
+            trusted_hops: settings.trusted_hops,
+            budget: settings.check_budget,
+        });
+        Desk { rooms: self.rooms.clone(), cookies: self.cookies(), entrance, streaming }
     }
 
-    fn tracer_desk(&self) -> TracerDesk {
-        TracerDesk {
-            rooms: self.rooms.clone(),
-            routes: self.settings.routes.clone(),
-            denials: self.denials.clone(),
-            trusted_hops: self.settings.trusted_hops,
-        }
+    fn tracer_desk(&self, entrance: Arc<Entrance>) -> TracerDesk {
+        TracerDesk { rooms: self.rooms.clone(), routes: self.settings.routes.clone(), entrance }
     }
 
     fn cookies(&self) -> CookiePolicy {
