@@ -35,6 +35,7 @@ use crate::listen::{BindError, Bound, Limits, Listen, Workers, serve_http};
 use crate::pb;
 use crate::pb::anteroom::v1::waiting_room_server::WaitingRoomServer;
 use crate::position::cadence::Cadence;
+use crate::position::entrance::Entrance;
 use crate::position::tracer::TracerDesk;
 use crate::position::{self, Desk, Streaming};
 use crate::room::deny::DenyError;
@@ -141,7 +142,13 @@ pub async fn run(
         max_rooms: settings.max_rooms,
         max_streams: settings.max_streams,
     };
-    let rooms = Arc::new(Rooms::new(options, store.any(), ring, clock, metrics.clone()));
+    let guard = guard::Options { budget: settings.store_budget, checks: settings.role != Role::Stream };
+    let guard = Arc::new(Guard::new(guard, store.ledger(clock, &metrics), clock, &metrics));
+    let mut rooms = Rooms::new(options, store.any(), ring, clock, metrics.clone());
+    if let Some(quota) = settings.join_limit {
+        rooms = rooms.with_toll(Box::new(guard.clone().toll(quota)));
+    }
+    let rooms = Arc::new(rooms);
     for policy in settings.routes.policies() {
         // So that the client API knows the rooms of the file before the first Check.
         rooms.room_with(policy, Source::RoomsFile)?;
@@ -162,8 +169,6 @@ pub async fn run(
         let follow = deny::follow(file.clone(), denials.clone(), metrics.guard(), tasks.shutdown());
         tasks.spawn("deny file", follow);
     }
-    let guard = guard::Options { budget: settings.store_budget, checks: settings.role != Role::Stream };
-    let guard = Arc::new(Guard::new(guard, store.ledger(clock, &metrics), clock, &metrics));
     let proxies = Arc::new(Proxies::new(settings.trusted_hops, metrics.guard()));
     let wiring = Wiring {
         settings: &settings,
@@ -296,8 +301,9 @@ impl Wiring<'_> {
                 serve_http(grpc.served_by(&self.workers), service, limits, meter, shutdown.clone()),
             );
             let meter = self.metrics.listener(ListenerLabel::Client);
+            let polls = position::tracer::router(self.tracer_desk(desk.entrance.clone()));
             let router = position::http::router(desk)
-                .merge(position::tracer::router(self.tracer_desk()))
+                .merge(polls)
                 .merge(authz::forward::router(gate))
                 // Envoy checks each cluster's health at the cluster's own port; it leads no client there.
                 .route_service(
@@ -338,18 +344,20 @@ impl Wiring<'_> {
             drain_spread: drain_times(settings.drain).grace / 2,
         };
         let streaming = Arc::new(Streaming { rooms: self.rooms.clone(), cadence, shutdown });
-        let (proxies, denials) = (self.proxies.clone(), self.denials.clone());
-        let guard = self.guard.clone();
-        Desk { rooms: self.rooms.clone(), cookies: self.cookies(), proxies, denials, guard, streaming }
+        let entrance = Arc::new(Entrance {
+            rooms: self.rooms.clone(),
+            denials: self.denials.clone(),
+            guard: self.guard.clone(),
+            identity: self.identity.clone(),
+            api_limit: settings.api_limit,
+            proxies: self.proxies.clone(),
+            budget: settings.check_budget,
+        });
+        Desk { rooms: self.rooms.clone(), cookies: self.cookies(), entrance, streaming }
     }
 
-    fn tracer_desk(&self) -> TracerDesk {
-        TracerDesk {
-            rooms: self.rooms.clone(),
-            routes: self.settings.routes.clone(),
-            denials: self.denials.clone(),
-            proxies: self.proxies.clone(),
-        }
+    fn tracer_desk(&self, entrance: Arc<Entrance>) -> TracerDesk {
+        TracerDesk { rooms: self.rooms.clone(), routes: self.settings.routes.clone(), entrance }
     }
 
     fn cookies(&self) -> CookiePolicy {

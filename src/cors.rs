@@ -8,9 +8,10 @@ use crate::room::origins::Grant;
 /// What scripts may send to the client API.
 const METHODS: &str = "GET, HEAD, POST, DELETE";
 /// The request headers they may set.
-const REQUEST_HEADERS: &str = "cache-control, content-type, last-event-id, traceparent, x-anteroom-nonce, x-anteroom-pass, x-anteroom-ticket, x-request-id";
+const REQUEST_HEADERS: &str = "authorization, cache-control, content-type, last-event-id, traceparent, x-anteroom-nonce, x-anteroom-pass, x-anteroom-ticket, x-request-id";
 /// The response headers they may read, beside those that everybody may.
-const RESPONSE_HEADERS: &str = "retry-after, x-anteroom-pass, x-anteroom-ticket, x-request-id";
+const RESPONSE_HEADERS: &str =
+    "ratelimit, ratelimit-policy, retry-after, x-anteroom-pass, x-anteroom-ticket, x-request-id";
 /// How long browsers may remember a preflight, in seconds: as long as a change of the policy may take to be felt.
 const MAX_AGE: &str = "600";
 

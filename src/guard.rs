@@ -4,6 +4,7 @@
 pub mod deny;
 pub mod limiter;
 pub mod once;
+pub mod order;
 mod reach;
 pub mod roll;
 
@@ -37,7 +38,7 @@ pub struct Guard {
 pub struct Options {
     /// The longest a call of the ledger may take.
     pub budget: Duration,
-    /// Whether this process answers Checks, and so has a part in limits.
+    /// Whether this process answers Checks, and so has a part in their limits.
     pub checks: bool,
 }
 

@@ -173,6 +173,14 @@ impl Identity {
         }
     }
 
+    /// Who shows this token: waits for the issuer's keys where it must, `within` at most.
+    pub async fn who(&self, token: &str, within: Duration) -> Answer {
+        match self.known(token, self.clock.now_ms()) {
+            Known::Answer(answer) => answer,
+            Known::MustAsk => self.ask(token, within).await,
+        }
+    }
+
     /// Who shows this token, where [`Identity::known`] cannot say: waits for the issuer's keys, `within` at most.
     pub async fn ask(&self, token: &str, within: Duration) -> Answer {
         let first = match self.examine(token, self.clock.now_ms()) {

@@ -2,6 +2,7 @@
 
 pub mod cadence;
 mod document;
+pub mod entrance;
 pub mod grpc;
 pub mod http;
 mod problem;
@@ -11,19 +12,14 @@ pub mod watching;
 
 use std::sync::Arc;
 
-use axum::http::header::{HeaderMap, HeaderValue, USER_AGENT};
-
-use crate::client_address::Proxies;
 use crate::cookie::CookiePolicy;
 use crate::drain::Shutdown;
-use crate::guard::Guard;
-use crate::guard::deny::Denials;
 use crate::room::checkin::Nonce;
-use crate::room::deny::Asker;
 use crate::rooms::visit::{Answer, Shown, VisitError};
 use crate::rooms::{Room, Rooms};
 use crate::telemetry::metrics::label::counting::OnceScope;
 use cadence::Cadence;
+use entrance::Entrance;
 
 /// What the visitors' interfaces work with.
 #[derive(Clone)]
@@ -32,12 +28,8 @@ pub struct Desk {
     pub rooms: Arc<Rooms>,
     /// How cookies are set.
     pub cookies: CookiePolicy,
-    /// Whose word on clients' addresses counts.
-    pub proxies: Arc<Proxies>,
-    /// Who is refused before anything else, whatever the room.
-    pub denials: Arc<Denials>,
-    /// What may be done once: a check-in with a nonce.
-    pub guard: Arc<Guard>,
+    /// Who is turned away before the rooms are asked.
+    pub entrance: Arc<Entrance>,
     /// What streams work with.
     pub streaming: Arc<Streaming>,
 }
@@ -52,29 +44,11 @@ impl Desk {
         let answer = self.rooms.enter(room, shown).await?;
         if let Some((ttl, nonce)) = answer.uses_nonce_for.zip(shown.nonce.as_ref()) {
             let key = [room.name().as_str().as_bytes(), nonce.as_bytes()];
-            if !self.guard.once.first(OnceScope::Nonce, &key, ttl).await? {
+            if !self.entrance.guard.once.first(OnceScope::Nonce, &key, ttl).await? {
                 return Err(VisitError::UsedNonce);
             }
         }
         Ok(answer)
-    }
-}
-
-/// Refuses whom the deny list names, whatever the room. Here nobody is a verified user.
-fn look_at(denials: &Denials, asker: &Asker<'_>, rooms: &Rooms) -> Result<(), VisitError> {
-    if !denials.is_empty() && denials.refuses(asker, rooms.now()) {
-        return Err(VisitError::Denied);
-    }
-    Ok(())
-}
-
-/// Who asks, by the headers of a request.
-fn asker<'h>(headers: &'h HeaderMap, proxies: &Proxies) -> Asker<'h> {
-    let forwarded_for = headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes);
-    Asker {
-        address: proxies.client(forwarded_for, None),
-        user_agent: headers.get(USER_AGENT).map(HeaderValue::as_bytes),
-        subject: None,
     }
 }
 

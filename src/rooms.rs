@@ -22,16 +22,19 @@ pub mod visit;
 pub mod watch;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use futures_util::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
 
 use crate::clock::Clock;
 use crate::room::binding::{Bearer, Bind, Bound};
 use crate::room::bits::Bits;
+use crate::room::decision::Limited;
 use crate::room::forecast::Forecasts;
 use crate::room::name::RoomName;
 use crate::room::policy::{Millis, Policy, Source};
@@ -75,9 +78,13 @@ const RESTATED: u8 = 5;
 /// What is said of the store.
 const OUTAGE: Words = Words { out: "the store is out", back: "the store is back" };
 
+/// What a new place costs: asked before each is given, with the address from where it is wanted.
+pub type Toll = Box<dyn Fn(Option<IpAddr>) -> BoxFuture<'static, Result<(), Limited>> + Send + Sync>;
+
 /// The rooms of this process.
 pub struct Rooms {
     options: Options,
+    toll: Option<Toll>,
     store: Arc<dyn Store>,
     keys: KeyRing,
     passes: Passes,
@@ -146,6 +153,7 @@ impl Rooms {
         Self {
             timed: Timed::new(options.store_budget, clock, metrics.clone(), OUTAGE),
             options,
+            toll: None,
             store,
             keys,
             passes: Passes::default(),
@@ -158,6 +166,12 @@ impl Rooms {
             users: Arc::default(),
             conflicts: OncePer::new(),
         }
+    }
+
+    /// The same, where whoever the toll refuses is given no new place.
+    #[must_use]
+    pub fn with_toll(self, toll: Toll) -> Self {
+        Self { toll: Some(toll), ..self }
     }
 
     /// Now, in milliseconds since the epoch.

@@ -1,20 +1,18 @@
-//! The gates beside admission, in their fixed order: deny list, limits, identity, then admission, then idempotency. Whoever
-//! is refused before admission takes no number.
+//! The gates beside admission, in their fixed order: deny list, limits and identity (`guard::order`), then admission, then
+//! idempotency. Whoever is refused before admission takes no number.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Gate;
 use super::request::Question;
-use crate::guard::limiter::{Ask, Verdict as Counted};
+use crate::guard::order::{Caller, Limits, Order};
 use crate::room::decision::{Refusal, Verdict};
 use crate::room::deny::Asker;
-use crate::room::gates::{Gates, Idempotency};
-use crate::room::gcra::Quota;
+use crate::room::gates::{Anonymous, Gates, Idempotency};
 use crate::room::policy::{OnOutage, Policy};
-use crate::telemetry::metrics::label::counting::{LimitScope, OnceScope};
+use crate::telemetry::metrics::label::counting::OnceScope;
 
 /// What says that a request is the same as another one.
 const KEY_HEADER: &str = "idempotency-key";
@@ -23,12 +21,25 @@ const WRITING: [&str; 4] = ["POST", "PUT", "PATCH", "DELETE"];
 /// How long a repeat is known for one.
 const KNOWN_FOR: Duration = Duration::from_mins(5);
 
-/// Limits to be held to.
-#[derive(Clone, Copy, Default)]
-struct Limits {
-    ip: Option<Quota>,
-    user: Option<Quota>,
-    client: Option<Quota>,
+/// A Check's request, before the gates.
+struct Asking<'a, 'q> {
+    gate: &'a Gate,
+    question: &'a Question<'q>,
+    anonymous: Anonymous,
+    /// What nobody has stated anything for is none of ours to refuse for want of a user.
+    is_stated: bool,
+    deadline: Instant,
+}
+
+impl Caller for Asking<'_, '_> {
+    fn asker(&self) -> Asker<'_> {
+        self.gate.asker(self.question)
+    }
+
+    async fn identify(&self) -> Result<(), Refusal> {
+        let identified = self.gate.identify(self.question, self.anonymous, self.deadline).await;
+        if self.is_stated { identified } else { Ok(()) }
+    }
 }
 
 impl Gate {
@@ -41,31 +52,18 @@ impl Gate {
         gates: &Gates,
         deadline: Instant,
     ) -> Option<Refusal> {
-        if self.is_denied(question, gates) {
-            return Some(Refusal::Denied);
-        }
-        let limits = Limits { ip: gates.limit_ip, user: gates.limit_user, client: gates.limit_client };
-        // Before a token is verified, which costs more than looking at an address. A user who is known already is held to
-        // all limits at once: what one refuses, no other counts.
-        if let Some(reason) = self.beyond_limits(question, room, limits).await {
-            return Some(reason);
-        }
-        let was_known = question.subject(None).is_some();
-        let identified = self.identify(question, gates.anonymous, deadline).await;
-        // What nobody has stated anything for is none of ours to refuse for want of a user.
         let is_stated = room.is_some() || *gates != Gates::default();
-        if let Err(reason) = identified
-            && is_stated
-        {
-            return Some(reason);
-        }
-        if was_known || question.subject(None).is_none() {
-            return None;
-        }
-        if self.is_denied(question, gates) {
-            return Some(Refusal::Denied);
-        }
-        self.beyond_limits(question, room, Limits { user: gates.limit_user, ..Limits::default() }).await
+        let asking = Asking { gate: self, question, anonymous: gates.anonymous, is_stated, deadline };
+        let limits =
+            Limits { ip: gates.limit_ip, user: gates.limit_user, client: gates.limit_client, api: None };
+        let order = Order {
+            guard: &self.guard,
+            denials: gates.deny.then_some(&self.denials),
+            room: room.map_or("", |policy| policy.room.as_str()),
+            limits,
+            now: self.rooms.now(),
+        };
+        order.turns_away(&asking).await
     }
 
     /// Whether a request that would be let through has passed before, or lacks what it would be known by.
@@ -112,45 +110,6 @@ impl Gate {
         }
     }
 
-    /// The first of these limits that a request is beyond, if it is beyond one.
-    async fn beyond_limits(
-        &self,
-        question: &Question<'_>,
-        room: Option<&Policy>,
-        limits: Limits,
-    ) -> Option<Refusal> {
-        let Limits { ip, user, client } = limits;
-        if [ip, user, client].iter().all(Option::is_none) {
-            return None;
-        }
-        let room = room.map_or("", |policy| policy.room.as_str());
-        let asker = self.asker(question);
-        let address = asker.address.map(household);
-        let by_address = address.as_deref().map(|address| [address]);
-        let agent = asker.user_agent.unwrap_or_default();
-        let by_client = address.as_deref().map(|address| [address, agent]);
-        let by_user = asker.subject.map(|(issuer, name)| [issuer.as_bytes(), name.as_bytes()]);
-        let asks = [
-            (LimitScope::Ip, ip, by_address.as_ref().map(|who| &who[..])),
-            (LimitScope::User, user, by_user.as_ref().map(|who| &who[..])),
-            (LimitScope::Client, client, by_client.as_ref().map(|who| &who[..])),
-        ];
-        // Whoever cannot be told apart by this is held to the others.
-        let asks: Vec<_> = asks
-            .into_iter()
-            .filter_map(|(scope, quota, who)| Some(Ask { scope, room, who: who?, quota: quota? }))
-            .collect();
-        match self.guard.limiter.spend(&asks).await {
-            Counted::Refused(standing) => Some(Refusal::Limited(standing.into())),
-            Counted::Allowed(_) | Counted::Unlimited => None,
-        }
-    }
-
-    fn is_denied(&self, question: &Question<'_>, gates: &Gates) -> bool {
-        let may_be = gates.deny && !self.denials.is_empty();
-        may_be && self.denials.refuses(&self.asker(question), self.rooms.now())
-    }
-
     /// Whether a request may be turned away, so that it must go the long way. Not counted.
     pub(super) fn is_suspect(&self, question: &Question<'_>, gates: &Gates) -> bool {
         let may_be = gates.deny && !self.denials.is_empty();
@@ -166,14 +125,6 @@ impl Gate {
     }
 }
 
-/// What an address is counted by: an IPv6 network of 64 bits is one household, and has addresses without end.
-fn household(address: IpAddr) -> Vec<u8> {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets()[..8].to_vec(),
-    }
-}
-
 /// The UUID of an `Idempotency-Key`, with or without quotes; `None`: it is none.
 fn uuid_of(key: &[u8]) -> Option<[u8; 16]> {
     let key = std::str::from_utf8(key).ok()?.trim();
@@ -186,15 +137,6 @@ fn uuid_of(key: &[u8]) -> Option<[u8; 16]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_household_is_an_address_or_a_network_of_64_bits() {
-        let of = |text: &str| household(text.parse().unwrap());
-        assert_eq!(of("192.0.2.1"), [192, 0, 2, 1]);
-        assert_eq!(of("::ffff:192.0.2.1"), [192, 0, 2, 1]);
-        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
-        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
-    }
 
     #[test]
     fn a_key_is_a_uuid() {

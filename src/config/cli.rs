@@ -129,6 +129,13 @@ pub struct Flags {
     /// How many trusted proxies stand before the one that asks, 0 to 16: whose word on the client's address counts
     #[arg(long, env = "ANTEROOM_TRUSTED_HOPS", value_name = "COUNT", default_value = "0")]
     pub trusted_hops: String,
+    /// The new places that each client address may take, by whatever way: a rate like 5/s, perhaps with a burst:
+    /// 5/s burst 50; default: any number
+    #[arg(long, env = "ANTEROOM_JOIN_LIMIT", value_name = "QUOTA")]
+    pub join_limit: Option<String>,
+    /// The calls that each client address may make to the client API, written like --join-limit; default: any number
+    #[arg(long, env = "ANTEROOM_API_LIMIT", value_name = "QUOTA")]
+    pub api_limit: Option<String>,
     /// The threads that serve connections, 1 to 256; default: one for each core
     #[arg(long, env = "ANTEROOM_THREADS", value_name = "COUNT")]
     pub threads: Option<String>,
@@ -187,7 +194,7 @@ mod tests {
         let command = Cli::command();
         let serve = command.find_subcommand("serve").unwrap();
         let flags: Vec<_> = serve.get_arguments().filter(|arg| arg.get_long() != Some("help")).collect();
-        assert_eq!(flags.len(), 32);
+        assert_eq!(flags.len(), 34);
         for flag in flags {
             let long = flag.get_long().unwrap();
             let twin = format!("ANTEROOM_{}", long.replace('-', "_").to_uppercase());

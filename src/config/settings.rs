@@ -17,6 +17,7 @@ use crate::identity::settings::IdentitySettings;
 use crate::listen::Listen;
 use crate::page::Page;
 use crate::room::deny::Entry;
+use crate::room::gcra::Quota;
 use crate::room::policy::quoted;
 use crate::room::token::Key;
 use crate::routes::Routes;
@@ -91,6 +92,10 @@ pub struct Settings {
     pub max_checks: usize,
     /// How many trusted proxies stand before the one that asks, 0 to 16.
     pub trusted_hops: usize,
+    /// The new places that each address may take; `None`: any number.
+    pub join_limit: Option<Quota>,
+    /// The calls that each address may make to the client API; `None`: any number.
+    pub api_limit: Option<Quota>,
     /// The threads that serve connections, 1 to 256.
     pub threads: NonZero<usize>,
     /// The longest a Check may take, 2 ms to 10 s.
@@ -190,6 +195,8 @@ pub(super) fn read(
         max_streams: reader.count("max-streams", &flags.max_streams, 10_000_000),
         max_checks: reader.count("max-checks", &flags.max_checks, 1_000_000),
         trusted_hops: reader.count_from(0, "trusted-hops", &flags.trusted_hops, 16),
+        join_limit: reader.quota("join-limit", flags.join_limit.as_deref()),
+        api_limit: reader.quota("api-limit", flags.api_limit.as_deref()),
         threads: reader.threads(flags.threads.as_deref()),
         check_budget,
         store_budget,

@@ -65,6 +65,13 @@ impl From<Standing> for Limited {
         let micros = |time: Duration| Micros::try_from(time.as_micros()).unwrap_or(Micros::MAX);
         Self {
             scope: standing.scope.as_str(),
+            counts: match standing.scope {
+                LimitScope::Ip => "for each ip",
+                LimitScope::User => "for each user",
+                LimitScope::Client => "for each client",
+                LimitScope::Api => "calls for each address",
+                LimitScope::Join => "new places for each address",
+            },
             quota: standing.quota,
             retry_after: micros(standing.retry_after),
             reset: micros(standing.reset),

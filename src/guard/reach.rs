@@ -32,7 +32,8 @@ pub(super) struct Reach {
     pub(super) clock: Clock,
     pub(super) metrics: CountingMetrics,
     pub(super) timed: Timed,
-    /// Replicas that answer Checks, as far as is known.
+    /// Replicas that answer Checks, as far as is known. Those that only serve clients are not among them: the limits of
+    /// Checks must not shrink for them, and while the ledger is out hardly anybody is given a place.
     pub(super) replicas: AtomicU32,
     store_metrics: Arc<Metrics>,
     buckets: Box<[Bucket]>,

@@ -113,7 +113,8 @@ mod tests {
 
     fn limited(seconds: u64) -> Refusal {
         let quota = "5/s".parse().unwrap();
-        Refusal::Limited(Limited { scope: "ip", quota, retry_after: seconds * 1_000_000, reset: 1 })
+        let (scope, counts) = ("ip", "for each ip");
+        Refusal::Limited(Limited { scope, counts, quota, retry_after: seconds * 1_000_000, reset: 1 })
     }
 
     #[test]

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_util::Stream;
-use tonic::metadata::MetadataValue;
-use tonic::{Request, Response, Status as GrpcStatus};
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::{Code, Request, Response, Status as GrpcStatus};
 
 use super::watching::{Watching, Word};
-use super::{Desk, NONCE_HEADER, look_at, nonce};
+use super::{Desk, NONCE_HEADER, nonce};
 use crate::cookie::TokenCookie;
 use crate::listen::Progress;
 use crate::pb::anteroom::v1 as pb;
 use crate::pb::anteroom::v1::waiting_room_server::WaitingRoom;
-use crate::room::deny::Asker;
+use crate::room::decision::Refusal;
 use crate::room::name::RoomName;
 use crate::room::standing::{Standing, Status};
 use crate::rooms::Room;
@@ -30,7 +30,7 @@ impl WaitingRoom for Desk {
         &self,
         request: Request<pb::JoinRequest>,
     ) -> Result<Response<pb::JoinResponse>, GrpcStatus> {
-        let shown = self.shown(&request, &request.get_ref().ticket, &request.get_ref().pass)?;
+        let shown = self.shown(&request, &request.get_ref().ticket, &request.get_ref().pass).await?;
         let room = self.room(&request.get_ref().room).await?;
         let answer = self.rooms.join(&room, &shown).await.map_err(|error| refused(&error))?;
         Ok(Response::new(pb::JoinResponse {
@@ -45,7 +45,7 @@ impl WaitingRoom for Desk {
         &self,
         request: Request<pb::GetPositionRequest>,
     ) -> Result<Response<pb::GetPositionResponse>, GrpcStatus> {
-        let shown = self.shown(&request, &request.get_ref().ticket, "")?;
+        let shown = self.shown(&request, &request.get_ref().ticket, "").await?;
         let room = self.room(&request.get_ref().room).await?;
         let answer = self.rooms.position(&room, &shown).await.map_err(|error| refused(&error))?;
         Ok(Response::new(pb::GetPositionResponse { standing: Some(standing(&answer.standing)) }))
@@ -55,7 +55,7 @@ impl WaitingRoom for Desk {
         &self,
         request: Request<pb::WatchPositionRequest>,
     ) -> Result<Response<Self::WatchPositionStream>, GrpcStatus> {
-        let shown = self.shown(&request, &request.get_ref().ticket, "")?;
+        let shown = self.shown(&request, &request.get_ref().ticket, "").await?;
         let room = self.room(&request.get_ref().room).await?;
         let watch = self.rooms.watch(&room, &shown).await.map_err(|error| refused(&error))?;
         let watching = Watching::new(self.streaming.clone(), StreamKind::Grpc, watch, None);
@@ -67,7 +67,7 @@ impl WaitingRoom for Desk {
         &self,
         request: Request<pb::EnterRequest>,
     ) -> Result<Response<pb::EnterResponse>, GrpcStatus> {
-        let mut shown = self.shown(&request, &request.get_ref().ticket, "")?;
+        let mut shown = self.shown(&request, &request.get_ref().ticket, "").await?;
         let nonces = request.metadata().get_all(NONCE_HEADER);
         shown.nonce = nonce(nonces.iter().map(MetadataValue::as_encoded_bytes));
         let room = self.room(&request.get_ref().room).await?;
@@ -83,7 +83,7 @@ impl WaitingRoom for Desk {
         &self,
         request: Request<pb::LeaveRequest>,
     ) -> Result<Response<pb::LeaveResponse>, GrpcStatus> {
-        let shown = self.shown(&request, &request.get_ref().ticket, &request.get_ref().pass)?;
+        let shown = self.shown(&request, &request.get_ref().ticket, &request.get_ref().pass).await?;
         let room = self.room(&request.get_ref().room).await?;
         if !self.rooms.leave_altogether(&room, &shown).await.map_err(|error| refused(&error))? {
             return Err(refused(&VisitError::NoToken));
@@ -129,29 +129,27 @@ impl Desk {
     }
 
     /// What a request shows: the field, and after it the metadata.
-    fn shown<T>(&self, request: &Request<T>, ticket: &str, pass: &str) -> Result<Shown, GrpcStatus> {
+    async fn shown<T: Sync>(
+        &self,
+        request: &Request<T>,
+        ticket: &str,
+        pass: &str,
+    ) -> Result<Shown, GrpcStatus> {
         let metadata = request.metadata();
+        let visitor = self.entrance.visitor(metadata.as_ref()).await.map_err(|error| refused(&error))?;
         let tokens = |field: &str, kind: TokenCookie| {
             let by_metadata = metadata.get(kind.header()).and_then(|value| value.to_str().ok());
             let given = Some(field).filter(|field| !field.is_empty());
             given.into_iter().chain(by_metadata).map(str::to_owned).collect()
         };
-        let forwarded_for = metadata.get_all("x-forwarded-for");
         // All are stated; there are no cookies.
-        let shown = Shown {
+        Ok(Shown {
             tickets: tokens(ticket, TokenCookie::Ticket),
             passes: tokens(pass, TokenCookie::Pass),
             ticket_stated: true,
             pass_stated: true,
-            subject: None,
-            knows_users: false,
-            address: self.proxies.client(forwarded_for.iter().map(MetadataValue::as_encoded_bytes), None),
-            user_agent: metadata.get("user-agent").map(|value| value.as_encoded_bytes().to_vec()),
-            nonce: None,
-        };
-        let asker = Asker { address: shown.address, user_agent: shown.user_agent.as_deref(), subject: None };
-        look_at(&self.denials, &asker, &self.rooms).map_err(|error| refused(&error))?;
-        Ok(shown)
+            ..visitor
+        })
     }
 }
 
@@ -164,7 +162,7 @@ fn refused(error: &VisitError) -> GrpcStatus {
     let message = error.told().into_owned();
     match error {
         VisitError::NoToken | VisitError::NoSubject => GrpcStatus::unauthenticated(message),
-        VisitError::Denied => GrpcStatus::permission_denied(message),
+        VisitError::Refused(reason) => turned_away(reason, message),
         VisitError::NoNonce => GrpcStatus::invalid_argument(message),
         VisitError::UsedNonce => GrpcStatus::already_exists(message),
         VisitError::NotCalled(_) => GrpcStatus::failed_precondition(message),
@@ -176,6 +174,28 @@ fn refused(error: &VisitError) -> GrpcStatus {
         VisitError::Store(StoreError::Unavailable(_)) => GrpcStatus::unavailable(message),
         VisitError::Signing(_) => GrpcStatus::internal(message),
     }
+}
+
+/// What the gates say, in gRPC's words; when to come back is in the metadata.
+fn turned_away(reason: &Refusal, message: String) -> GrpcStatus {
+    let code = match reason {
+        Refusal::Denied => Code::PermissionDenied,
+        Refusal::NoUser | Refusal::BadToken | Refusal::NoSubject => Code::Unauthenticated,
+        Refusal::UserUnknown | Refusal::Outage => Code::Unavailable,
+        Refusal::Limited(_) => Code::ResourceExhausted,
+        Refusal::NoKey => Code::InvalidArgument,
+        Refusal::Repeated => Code::AlreadyExists,
+    };
+    let mut metadata = MetadataMap::new();
+    if let Refusal::Limited(limited) = reason {
+        for (name, value) in limited.headers() {
+            // Our own texts and numbers.
+            if let Ok(value) = MetadataValue::try_from(value) {
+                metadata.insert(name, value);
+            }
+        }
+    }
+    GrpcStatus::with_metadata(code, message, metadata)
 }
 
 fn standing(standing: &Standing) -> pb::Standing {

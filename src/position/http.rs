@@ -14,9 +14,10 @@ use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use std::sync::Arc;
 
+use super::entrance::values;
 use super::problem::{Problem, problem};
 use super::watching::Watching;
-use super::{Desk, NONCE_HEADER, asker, document, look_at, nonce, sse};
+use super::{Desk, NONCE_HEADER, document, nonce, sse};
 use crate::cookie::TokenCookie;
 use crate::room::name::RoomName;
 use crate::room::standing::{Status, Told};
@@ -143,19 +144,14 @@ impl Desk {
 
     /// The room that is meant, and what the visitor shows for it.
     async fn visitor(&self, name: Name, headers: &HeaderMap) -> Result<(Arc<Room>, Shown), Problem> {
-        let asker = asker(headers, &self.proxies);
-        look_at(&self.denials, &asker, &self.rooms)?;
+        let visitor = self.entrance.visitor(headers).await?;
         let room = self.room_in(name).await?;
         let shown = Shown {
             tickets: tokens(headers, TokenCookie::Ticket, room.name()),
             passes: tokens(headers, TokenCookie::Pass, room.name()),
             ticket_stated: by_header(headers, TokenCookie::Ticket).is_some(),
             pass_stated: by_header(headers, TokenCookie::Pass).is_some(),
-            subject: None,
-            knows_users: false,
-            address: asker.address,
-            user_agent: asker.user_agent.map(<[u8]>::to_vec),
-            nonce: None,
+            ..visitor
         };
         Ok((room, shown))
     }
@@ -219,10 +215,6 @@ fn append_cookie(response: &mut Response, cookie: &str) {
 /// The tokens of a kind that a request shows.
 fn tokens(headers: &HeaderMap, cookie: TokenCookie, room: &RoomName) -> Vec<String> {
     cookie.shown(room, by_header(headers, cookie), values(headers, COOKIE.as_str()))
-}
-
-fn values<'h>(headers: &'h HeaderMap, name: &str) -> impl Iterator<Item = &'h [u8]> {
-    headers.get_all(name).iter().map(HeaderValue::as_bytes)
 }
 
 fn by_header(headers: &HeaderMap, cookie: TokenCookie) -> Option<&str> {

@@ -1,11 +1,12 @@
 //! Why a request gets no answer, as RFC 9457 problem documents.
 
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::http::body::BodyError;
+use crate::room::decision::Refusal;
 use crate::room::name::RoomName;
 use crate::room::standing::Standing;
 use crate::rooms::visit::VisitError;
@@ -44,7 +45,10 @@ impl IntoResponse for Problem {
         };
         let (status, standing): (_, Option<&Standing>) = match &error {
             VisitError::NoToken | VisitError::NoSubject => (StatusCode::UNAUTHORIZED, None),
-            VisitError::Denied => (StatusCode::FORBIDDEN, None),
+            // One of ours is always a status.
+            VisitError::Refused(reason) => {
+                (StatusCode::from_u16(reason.status()).unwrap_or(StatusCode::FORBIDDEN), None)
+            }
             VisitError::NoNonce => (StatusCode::BAD_REQUEST, None),
             VisitError::UsedNonce => (StatusCode::CONFLICT, None),
             VisitError::NotCalled(standing) => (StatusCode::FORBIDDEN, Some(standing)),
@@ -58,8 +62,26 @@ impl IntoResponse for Problem {
             body["standing"] = json!(standing);
         }
         let mut response = answer(status, &body);
+        let headers = response.headers_mut();
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        match error {
+            VisitError::Refused(Refusal::Limited(limited)) => {
+                for (name, value) in limited.headers() {
+                    // Our own texts and numbers.
+                    if let Ok(value) = HeaderValue::from_str(&value) {
+                        headers.insert(name, value);
+                    }
+                }
+            }
+            VisitError::Refused(Refusal::BadToken) => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""));
+            }
+            VisitError::NoSubject => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            _ => {}
         }
         response
     }

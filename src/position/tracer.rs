@@ -5,6 +5,7 @@
 
 mod form;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
@@ -18,12 +19,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use self::form::Form;
+use super::entrance::Entrance;
 use super::http::cross_origin::{self, Sender};
 use super::http::never_cached;
 use super::problem::{Problem, problem};
-use super::{asker, look_at};
-use crate::client_address::Proxies;
-use crate::guard::deny::Denials;
 use crate::room::decision::{Verdict, without_store};
 use crate::room::name::RoomName;
 use crate::room::policy::{Mode, Policy, Source};
@@ -49,10 +48,8 @@ pub struct TracerDesk {
     pub rooms: Arc<Rooms>,
     /// Which requests belong to which of them.
     pub routes: Arc<Routes>,
-    /// Who is refused before anything else.
-    pub denials: Arc<Denials>,
-    /// Whose word on clients' addresses counts.
-    pub proxies: Arc<Proxies>,
+    /// Who is turned away before the rooms are asked.
+    pub entrance: Arc<Entrance>,
 }
 
 /// The API's routes: `/anteroom/v1/tracer`, and the same for one room under its name.
@@ -76,10 +73,13 @@ async fn poll(desk: State<TracerDesk>, name: Named, request: Request) -> Respons
     let domain = domain(&request);
     let sender = Sender::of(request.headers());
     let in_path = request.uri().path() != EVERY_ROOM;
-    if let Err(denied) = look_at(&desk.denials, &asker(request.headers(), &desk.proxies), &desk.rooms) {
-        desk.rooms.metrics().polled(PollAnswer::Error);
-        return Problem::Visit(denied).into_response();
-    }
+    let address = match desk.entrance.stranger(request.headers()).await {
+        Ok(stranger) => stranger.address,
+        Err(refused) => {
+            desk.rooms.metrics().polled(PollAnswer::Error);
+            return Problem::Visit(refused).into_response();
+        }
+    };
     let form = match Form::read(request).await {
         Ok(form) => form,
         Err((status, detail)) => {
@@ -99,7 +99,7 @@ async fn poll(desk: State<TracerDesk>, name: Named, request: Request) -> Respons
         return response;
     }
     let (turn, counted) = match room {
-        Ok(Some(room)) => desk.turn(&room, &form).await,
+        Ok(Some(room)) => desk.turn(&room, &form, address).await,
         Ok(None) => (Ok(None), PollAnswer::NoRoom),
         Err(problem) => (Err(problem), PollAnswer::Error),
     };
@@ -147,9 +147,14 @@ impl TracerDesk {
         self.rooms.room_with(policy, Source::RoomsFile).map_err(|error| Problem::Visit(error.into()))
     }
 
-    async fn turn(&self, room: &Arc<Room>, form: &Form) -> (Result<Option<Turn>, Problem>, PollAnswer) {
+    async fn turn(
+        &self,
+        room: &Arc<Room>,
+        form: &Form,
+        address: Option<IpAddr>,
+    ) -> (Result<Option<Turn>, Problem>, PollAnswer) {
         let user = Subject::of(&[DOMAIN, &normalise_host(&form.host), form.user()]);
-        match self.rooms.poll(room, user).await {
+        match self.rooms.poll(room, user, address).await {
             Ok(turn) => {
                 let answer = if turn.may_enter { PollAnswer::Go } else { PollAnswer::Wait };
                 (Ok(Some(turn)), answer)

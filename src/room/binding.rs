@@ -38,7 +38,8 @@ pub enum Bind {
 pub struct Bearer<'a> {
     /// The verified user.
     pub subject: Option<Subject>,
-    /// Whether a verified user would be known: in a Check, but not where visitors ask for their position.
+    /// Whether a verified user would be known: in a Check, but where visitors ask for their position only who shows a
+    /// token.
     pub knows_users: bool,
     /// The client's address.
     pub address: Option<IpAddr>,

@@ -1,5 +1,7 @@
 //! What a Check comes to, and how it gets there.
 
+use std::fmt;
+
 use super::checkin::Checkin;
 use super::gcra::{Micros, Quota};
 use super::name::RoomName;
@@ -77,17 +79,75 @@ pub enum Refusal {
     Outage,
 }
 
+impl Refusal {
+    /// The HTTP status for it.
+    pub const fn status(&self) -> u16 {
+        match self {
+            Self::NoKey => 400,
+            Self::NoUser | Self::BadToken | Self::NoSubject => 401,
+            Self::Denied => 403,
+            Self::Repeated => 409,
+            Self::Limited(_) => 429,
+            Self::UserUnknown | Self::Outage => 503,
+        }
+    }
+}
+
+/// What a client of the API is told; a Check says more, and in its room's name. Neither by which entry of a list nor why a
+/// token proves nothing: whoever is meant should not learn what to change.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Limited(limited) => return limited.fmt(f),
+            Self::Denied => "this client is not let in",
+            Self::BadToken => "the user's token that this request shows proves nobody, or has expired",
+            Self::UserUnknown => "the keys that prove who is asking cannot be fetched; try again",
+            Self::NoUser | Self::NoSubject => "this room wants a signed-in user",
+            Self::NoKey => "an idempotency key is needed",
+            Self::Repeated => "a request with this idempotency key has been passed on already",
+            Self::Outage => "nobody is let in until the line can be reached again",
+        })
+    }
+}
+
 /// A limit that is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limited {
-    /// Whose requests it counts: `ip`, `user` or `client`.
+    /// The name of the limit: `ip`, `user`, `client`, `api` or `join`.
     pub scope: &'static str,
+    /// What it counts, for its clients: `for each ip`, and the like.
+    pub counts: &'static str,
     /// The limit.
     pub quota: Quota,
     /// How long until one more request is allowed.
     pub retry_after: Micros,
     /// How long until the whole burst is.
     pub reset: Micros,
+}
+
+impl Limited {
+    /// When to come back, and the fields of `draft-ietf-httpapi-ratelimit-headers`: headers with their values.
+    pub fn headers(&self) -> [(&'static str, String); 3] {
+        let Self { scope, quota, retry_after, reset, .. } = self;
+        let window = quota.period().div_ceil(1_000_000);
+        [
+            ("retry-after", seconds(*retry_after).to_string()),
+            ("ratelimit-policy", format!("\"{scope}\";q={};w={window}", quota.count())),
+            ("ratelimit", format!("\"{scope}\";r=0;t={}", seconds(*reset))),
+        ]
+    }
+}
+
+impl fmt::Display for Limited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { counts, quota, retry_after, .. } = self;
+        write!(f, "at most {quota} {counts}; ask again in {} s", seconds(*retry_after))
+    }
+}
+
+/// Whole seconds, 1 at least: nobody is told to come back too early.
+fn seconds(time: Micros) -> u64 {
+    time.div_ceil(1_000_000).max(1)
 }
 
 /// A visitor let in.

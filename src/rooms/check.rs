@@ -126,7 +126,7 @@ impl Rooms {
 
     async fn newcomer(&self, room: &Room, policy: &Policy, shown: &Shown) -> Result<Verdict, VisitError> {
         let newcomer = Newcomer { subject: subject_for(policy, shown), anew: false };
-        let outcome = self.arrive(room, newcomer).await?;
+        let outcome = self.arrive(room, newcomer, shown.address).await?;
         Ok(Self::verdict(room, policy, self.answer(room, outcome, None, shown).await?))
     }
 
@@ -183,6 +183,7 @@ fn admission(room: &Room, place: Place, pass: Issued, fresh: bool) -> Verdict {
 fn failed(policy: &Policy, error: &VisitError) -> Verdict {
     match error {
         VisitError::Store(StoreError::Unavailable(_)) => without_store(policy),
+        VisitError::Refused(reason) => Verdict::Refuse { room: Some(policy.room.clone()), reason: *reason },
         other => Verdict::Error { message: other.to_string() },
     }
 }

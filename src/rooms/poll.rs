@@ -1,6 +1,7 @@
 //! Polls of users who are known by name and keep no token: where they stand, and what is kept for them until they
 //! poll again.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::users::{Stay, User};
@@ -33,8 +34,13 @@ impl Rooms {
     /// Answers a poll of a user: gives them a place if they have none, lets them in when they are called, and prolongs
     /// their session when they are inside.
     ///
-    /// While they wait and are known here, a poll costs no store call.
-    pub async fn poll(&self, room: &Arc<Room>, subject: Subject) -> Result<Turn, VisitError> {
+    /// While they wait and are known here, a poll costs no store call. `address`: from where they ask.
+    pub async fn poll(
+        &self,
+        room: &Arc<Room>,
+        subject: Subject,
+        address: Option<IpAddr>,
+    ) -> Result<Turn, VisitError> {
         let snapshot = self.snapshot_of(room).await?;
         if snapshot.policy.mode == Mode::Off {
             return Ok(turn(&snapshot, None, 0));
@@ -47,7 +53,7 @@ impl Rooms {
             room.users.forget(subject, user.place);
         }
         // One place for each user, whatever the room's `identity`: without a token there is no other way.
-        let outcome = self.arrive(room, Newcomer { subject: Some(subject), anew: false }).await?;
+        let outcome = self.arrive(room, Newcomer { subject: Some(subject), anew: false }, address).await?;
         let (first, place) = match outcome {
             Outcome::Waiting(place, position) => (position, place),
             Outcome::Admitted(place, _) => (0, place),

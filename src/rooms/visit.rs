@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::{Room, Rooms};
 use crate::room::binding::Bearer;
 use crate::room::checkin::Nonce;
+use crate::room::decision::Refusal;
 use crate::room::policy::{Identity, Millis, Mode, Policy, Rejoin};
 use crate::room::snapshot::{Known, Snapshot};
 use crate::room::standing::{Place, Standing, Status};
@@ -85,9 +86,9 @@ pub enum VisitError {
     /// No ticket or pass was shown, or none that holds.
     #[error("show a valid ticket or pass of this room; join to get one")]
     NoToken,
-    /// The deny list names them.
-    #[error("this client is not let in")]
-    Denied,
+    /// A gate has turned them away.
+    #[error("{0}")]
+    Refused(Refusal),
     /// The room wants a signed-in user.
     #[error("this room wants a signed-in user")]
     NoSubject,
@@ -154,7 +155,7 @@ impl Rooms {
             }
         }
         let newcomer = Newcomer { subject: subject_for(&policy, shown), anew: policy.rejoin == Rejoin::Back };
-        let mut outcome = self.arrive(room, newcomer).await?;
+        let mut outcome = self.arrive(room, newcomer, shown.address).await?;
         if let Some(left_behind) = left_behind {
             outcome = self.trade(room, left_behind, outcome).await;
         }
@@ -293,7 +294,18 @@ impl Rooms {
         self.answer(room, outcome, Some(held), shown).await.map(Some)
     }
 
-    pub(super) async fn arrive(&self, room: &Room, newcomer: Newcomer) -> Result<Outcome, StoreError> {
+    /// Gives a number, to whom one may be given from this address.
+    pub(super) async fn arrive(
+        &self,
+        room: &Room,
+        newcomer: Newcomer,
+        address: Option<IpAddr>,
+    ) -> Result<Outcome, VisitError> {
+        if let Some(toll) = &self.toll {
+            // An outage must not use up what a visitor may.
+            self.worth_asking(room, StoreOp::Arrive)?;
+            toll(address).await.map_err(|limited| VisitError::Refused(Refusal::Limited(limited)))?;
+        }
         let arrive = |call| self.store.arrive(&room.name, call, std::slice::from_ref(&newcomer));
         let outcomes = self.asked(room, StoreOp::Arrive, &room.says(), arrive).await?;
         // A tick may have found the room quiet while this was on its way.

@@ -158,10 +158,12 @@ impl Ledger for Out {
 
 #[tokio::test(start_paused = true)]
 async fn while_nobody_knows_what_was_used_nobody_is_given_a_pass() {
-    let (api, ticket) = called("capacity=1 checkin=nonce").await;
+    let (mut api, ticket) = called("capacity=1 checkin=nonce").await;
     let options = Options { budget: Duration::from_millis(20), checks: true };
-    let mut desk = api.world.desk();
-    desk.guard = Arc::new(Guard::new(options, Arc::new(Out), Clock::system(), &api.world.metrics));
+    let out = Arc::new(Guard::new(options, Arc::new(Out), Clock::system(), &api.world.metrics));
+    let counting = std::mem::replace(&mut api.world.guard, out);
+    let desk = api.world.desk();
+    api.world.guard = counting;
     let without = Api { router: router(desk), world: api.world };
     let refused = enter(&without, &ticket, &[NONCE]).await;
     assert_eq!(refused.is_problem(503).header("retry-after"), "5");

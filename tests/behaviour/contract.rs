@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use anteroom::identity::settings::JwksSource;
+use anteroom::room::deny::{Entry, Whom};
 use anteroom::room::gates::Gates;
 use anteroom::routes::{HostRule, Matcher, PathRule, Room, Routes};
 use anteroom::{authz, position};
@@ -11,9 +13,10 @@ use axum::body::Body;
 use serde_json::{Value, json};
 
 use crate::api::{Answered, Api};
+use crate::identity::Users;
 use crate::policies::policy;
 use crate::probe::Mood;
-use crate::world::World;
+use crate::world::{Doors, World};
 
 /// Headers that every HTTP answer may have.
 const PLAIN: [&str; 2] = ["content-type", "content-length"];
@@ -135,7 +138,10 @@ impl Contract {
 
 /// All that the listener serves, over a world with `shop` in its rooms file.
 fn all_of(words: &str) -> Api {
-    let world = World::new();
+    all_over(World::new(), words)
+}
+
+fn all_over(world: World, words: &str) -> Api {
     world.room(words);
     let routes = || {
         let shop =
@@ -226,6 +232,37 @@ async fn proxies(c: &mut Contract) {
         out.world.probe.set(Mood::Fails);
         c.send(&out, &call(""), &asked, "").await.is(503);
         c.send(&out, &call(""), &html, "").await.is(503);
+    }
+}
+
+/// What the gates before the rooms say.
+async fn gates(c: &mut Contract) {
+    let polls = ["GET /anteroom/v1/tracer", "GET /anteroom/v1/rooms/shop/tracer"];
+    let polls = polls.iter().flat_map(|get| [(*get).to_owned(), get.replace("GET", "POST")]);
+    let calls: Vec<String> = CALLS.iter().map(|call| room(call)).chain(polls).collect();
+    let from = ("x-forwarded-for", "192.0.2.1");
+    let denies = all_of("capacity=0");
+    let network = Whom::Network("192.0.2.0/24".parse().unwrap());
+    denies.world.denials.file(vec![Entry { whom: network, until: None, note: None }]).unwrap();
+    let limit = "1/h burst 1".parse().ok();
+    let counts = all_over(World::behind(Doors { api_limit: limit, ..Doors::default() }), "capacity=0");
+    counts.send("GET /anteroom/v1/tracer?loginId=ann", &[from]).await.is(200);
+    for call in &calls {
+        c.send(&denies, call, &[from], "").await.is(403);
+        c.send(&counts, call, &[from], "").await.is(429);
+    }
+    let places = all_over(World::behind(Doors { join_limit: limit, ..Doors::default() }), "capacity=0");
+    c.send(&places, &room("POST join"), &[from], "").await.is(201);
+    c.send(&places, &room("POST join"), &[from], "").await.is(429);
+    for poll in &calls[CALLS.len()..] {
+        c.send(&places, &format!("{poll}?room=shop&loginId=ann"), &[from], "").await.is(429);
+    }
+    let keys = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/identity/jwks.json");
+    let users = Users::with(JwksSource::File(keys.into()), |_| {});
+    let identity = Some(users.identity.clone());
+    let knows = all_over(World::behind(Doors { identity, ..Doors::default() }), "capacity=0");
+    for call in CALLS {
+        c.send(&knows, &room(call), &[("authorization", "Bearer x")], "").await.is(401);
     }
 }
 
@@ -342,6 +379,7 @@ async fn every_answer_is_described_and_every_description_is_true() {
     documents(c, &api).await;
     polls(c).await;
     proxies(c).await;
+    gates(c).await;
 
     // Without a store.
     let out = Api::over(World::new());

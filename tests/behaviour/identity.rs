@@ -72,10 +72,7 @@ impl Users {
 
     /// Who shows this token, asked as a Check asks.
     async fn who(&self, token: &str) -> Answer {
-        match self.identity.known(token, self.clock.now_ms()) {
-            Known::Answer(answer) => answer,
-            Known::MustAsk => self.identity.ask(token, BUDGET).await,
-        }
+        self.identity.who(token, BUDGET).await
     }
 
     async fn is(&self, token: &str, expected: impl Fn(&Answer) -> bool) {

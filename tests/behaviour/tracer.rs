@@ -367,7 +367,7 @@ impl Replica {
 
     async fn poll(&self, user: &str) -> Turn {
         self.rooms.refresh(&self.room).await.unwrap();
-        self.rooms.poll(&self.room, Subject::of(&[user])).await.unwrap()
+        self.rooms.poll(&self.room, Subject::of(&[user]), None).await.unwrap()
     }
 }
 

@@ -16,9 +16,11 @@ use anteroom::guard::{self, Guard};
 use anteroom::identity::Identity;
 use anteroom::page::Page;
 use anteroom::position::cadence::Cadence;
+use anteroom::position::entrance::Entrance;
 use anteroom::position::tracer::TracerDesk;
 use anteroom::position::{Desk, Streaming};
 use anteroom::room::decision::Verdict;
+use anteroom::room::gcra::Quota;
 use anteroom::room::policy::Source;
 use anteroom::room::token::{Key, KeyRing, Material};
 use anteroom::rooms::visit::{Answer, Shown};
@@ -50,6 +52,15 @@ pub(crate) struct World {
     ledger: Arc<MemoryLedger>,
     pub(crate) guard: Arc<Guard>,
     pub(crate) denials: Arc<Denials>,
+    doors: Doors,
+}
+
+/// The gates before the client API.
+#[derive(Clone, Default)]
+pub(crate) struct Doors {
+    pub(crate) join_limit: Option<Quota>,
+    pub(crate) api_limit: Option<Quota>,
+    pub(crate) identity: Option<Arc<Identity>>,
 }
 
 impl World {
@@ -69,21 +80,37 @@ impl World {
         change(&mut options);
         let clock = Clock::system();
         let ledger = MemoryLedger::new(clock, Metrics::new(1).counting());
-        Self::over(Probe::new(clock), Arc::new(ledger), options, clock)
+        Self::over(Probe::new(clock), Arc::new(ledger), options, clock, Doors::default())
+    }
+
+    /// A world with these gates before its client API.
+    pub(crate) fn behind(doors: Doors) -> Self {
+        let world = Self::new();
+        Self::over(world.probe, world.ledger, world.options, world.clock, doors)
     }
 
     /// Another replica over the same store.
     pub(crate) fn beside(&self) -> Self {
-        Self::over(self.probe.clone(), self.ledger.clone(), self.options, self.clock)
+        Self::over(self.probe.clone(), self.ledger.clone(), self.options, self.clock, self.doors.clone())
     }
 
-    fn over(probe: Arc<Probe>, ledger: Arc<MemoryLedger>, options: Options, clock: Clock) -> Self {
+    fn over(
+        probe: Arc<Probe>,
+        ledger: Arc<MemoryLedger>,
+        options: Options,
+        clock: Clock,
+        doors: Doors,
+    ) -> Self {
         let metrics = Arc::new(Metrics::new(options.max_rooms));
-        let rooms = Arc::new(Rooms::new(options, probe.clone(), ring(), clock, metrics.clone()));
         let guarded = guard::Options { budget: STORE_BUDGET, checks: true };
         let guard = Arc::new(Guard::new(guarded, ledger.clone(), clock, &metrics));
+        let mut rooms = Rooms::new(options, probe.clone(), ring(), clock, metrics.clone());
+        if let Some(quota) = doors.join_limit {
+            rooms = rooms.with_toll(Box::new(guard.clone().toll(quota)));
+        }
+        let rooms = Arc::new(rooms);
         let denials = Arc::new(Denials::new(metrics.guard()));
-        Self { rooms, probe, metrics, tasks: Tasks::new(), options, clock, ledger, guard, denials }
+        Self { rooms, probe, metrics, tasks: Tasks::new(), options, clock, ledger, guard, denials, doors }
     }
 
     /// Ticks the rooms from now on.
@@ -127,12 +154,19 @@ impl World {
     }
 
     pub(crate) fn tracer_desk(&self, routes: Arc<Routes>) -> TracerDesk {
-        TracerDesk {
+        TracerDesk { rooms: self.rooms.clone(), routes, entrance: self.entrance() }
+    }
+
+    fn entrance(&self) -> Arc<Entrance> {
+        Arc::new(Entrance {
             rooms: self.rooms.clone(),
-            routes,
             denials: self.denials.clone(),
+            guard: self.guard.clone(),
+            identity: self.doors.identity.clone(),
+            api_limit: self.doors.api_limit,
             proxies: self.proxies(),
-        }
+            budget: CHECK_BUDGET,
+        })
     }
 
     pub(crate) fn desk(&self) -> Desk {
@@ -146,9 +180,7 @@ impl World {
         Desk {
             rooms,
             cookies: CookiePolicy { secure: true, domain: None },
-            proxies: self.proxies(),
-            denials: self.denials.clone(),
-            guard: self.guard.clone(),
+            entrance: self.entrance(),
             streaming,
         }
     }

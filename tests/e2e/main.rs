@@ -32,6 +32,7 @@ mod protocols;
 mod signer;
 mod stolen;
 mod streams;
+mod stuffing;
 mod tabs;
 mod tracer;
 mod traces;

@@ -15,8 +15,7 @@ use crate::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use crate::pb::envoy::service::auth::v3::{CheckResponse, DeniedHttpResponse};
 use crate::pb::envoy::r#type::v3::HttpStatus;
 use crate::pb::google::rpc::Status;
-use crate::room::decision::{Limited, Refusal, Wait};
-use crate::room::gcra::Micros;
+use crate::room::decision::{Refusal, Wait};
 use crate::room::name::RoomName;
 use crate::room::origins::Origins;
 use crate::room::standing::{Status as StandingStatus, Told};
@@ -125,17 +124,9 @@ impl Denial {
                 "Sign in first",
                 format!("{name} keeps one place for each signed-in user, and this request names none"),
             ),
-            Refusal::Limited(limited) => (
-                429,
-                Code::ResourceExhausted,
-                "Too many requests",
-                format!(
-                    "at most {} for each {}; ask again in {} s",
-                    limited.quota,
-                    limited.scope,
-                    seconds(limited.retry_after)
-                ),
-            ),
+            Refusal::Limited(limited) => {
+                (429, Code::ResourceExhausted, "Too many requests", limited.to_string())
+            }
             Refusal::NoKey => (
                 400,
                 Code::InvalidArgument,
@@ -161,20 +152,13 @@ impl Denial {
             Refusal::UserUnknown => denial.header("retry-after", RETRY_AFTER.to_string()),
             Refusal::NoSubject | Refusal::NoUser => denial.header("www-authenticate", "Bearer"),
             Refusal::BadToken => denial.header("www-authenticate", "Bearer error=\"invalid_token\""),
-            Refusal::Limited(limited) => denial.limited(&limited),
+            Refusal::Limited(limited) => {
+                limited.headers().into_iter().for_each(|(name, value)| denial.header(name, value));
+            }
             Refusal::Denied | Refusal::NoKey | Refusal::Repeated => {}
         }
         denial.page_or_problem(question, Some(&reason), title, room);
         denial
-    }
-
-    /// When to come back, and the fields of `draft-ietf-httpapi-ratelimit-headers`.
-    fn limited(&mut self, limited: &Limited) {
-        let Limited { scope, quota, retry_after, reset } = limited;
-        self.header("retry-after", seconds(*retry_after).to_string());
-        let window = quota.period().div_ceil(1_000_000);
-        self.header("ratelimit-policy", format!("\"{scope}\";q={};w={window}", quota.count()));
-        self.header("ratelimit", format!("\"{scope}\";r=0;t={}", seconds(*reset)));
     }
 
     /// Could not be understood or answered.
@@ -323,9 +307,4 @@ impl Denial {
 /// Whether a browser is to show the answer.
 fn wants_page(question: &Question<'_>) -> bool {
     question.accepts_html() && !question.is_websocket()
-}
-
-/// Whole seconds, 1 at least: nobody is told to come back too early.
-fn seconds(time: Micros) -> u64 {
-    time.div_ceil(1_000_000).max(1)
 }

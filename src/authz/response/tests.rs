@@ -256,6 +256,7 @@ fn a_hold_is_a_wait_without_a_number() {
 fn refusals_are_problems() {
     let limited = Limited {
         scope: "ip",
+        counts: "for each ip",
         quota: "20/m burst 5".parse().unwrap(),
         retry_after: 2_999_999,
         reset: 14_000_001,

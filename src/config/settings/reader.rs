@@ -16,6 +16,7 @@ use crate::identity::settings::IdentitySettings;
 use crate::listen::Listen;
 use crate::page::Page;
 use crate::room::deny::Entry;
+use crate::room::gcra::Quota;
 use crate::room::policy::quoted;
 use crate::room::token::Key;
 use crate::routes::Routes;
@@ -82,6 +83,16 @@ impl Reader {
             self.wrong(flag, problem, format!("write a whole number from {least} to {most}"));
             least
         })
+    }
+
+    /// Without a word there is no limit.
+    pub(super) fn quota(&mut self, flag: &str, text: Option<&str>) -> Option<Quota> {
+        let text = text?;
+        let parsed = text.trim().parse().ok();
+        if parsed.is_none() {
+            self.wrong(flag, format!("{} cannot be understood", quoted(text)), Quota::RULE);
+        }
+        parsed
     }
 
     pub(super) fn choice<T: Copy>(&mut self, flag: &str, text: &str, choices: &[(&str, T)]) -> T {

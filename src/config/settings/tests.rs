@@ -57,6 +57,18 @@ fn all_mistakes_come_at_once() {
 }
 
 #[test]
+fn limits_of_addresses_are_quotas_and_off_unless_stated() {
+    let none = settings(&["serve"]).unwrap();
+    assert_eq!((none.join_limit, none.api_limit), (None, None));
+    let stated = settings(&["serve", "--join-limit=5/s burst 50", "--api-limit", "600/m"]).unwrap();
+    assert_eq!((stated.join_limit, stated.api_limit), ("5/s burst 50".parse().ok(), "600/m".parse().ok()));
+    for wrong in ["", "5", "0/s", "5/s burst 0"] {
+        let told = mistake(&["serve", &format!("--join-limit={wrong}")]);
+        assert!(told.starts_with("--join-limit (ANTEROOM_JOIN_LIMIT): ") && told.contains("20/s"), "{told}");
+    }
+}
+
+#[test]
 fn budgets_fit_into_each_other() {
     assert!(mistake(&["serve", "--store-budget=60ms"]).contains("less than --check-budget"));
     assert!(settings(&["serve", "--store-budget=59ms"]).is_ok());

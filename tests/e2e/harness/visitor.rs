@@ -16,6 +16,11 @@ pub(crate) fn plain_client() -> Client {
     Client::builder().no_proxy().timeout(SOON).build().unwrap()
 }
 
+/// One without cookies that has this address, of the loopback range.
+pub(crate) fn client_from(address: Ipv4Addr) -> Client {
+    Client::builder().no_proxy().timeout(SOON).local_address(IpAddr::from(address)).build().unwrap()
+}
+
 /// A visitor. Clones share the cookie jar: they are the same visitor.
 #[derive(Clone)]
 pub(crate) struct Visitor {

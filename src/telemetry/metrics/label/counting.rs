@@ -11,6 +11,10 @@ label! {
         User => "user",
         /// Of an address with a user agent.
         Client => "client",
+        /// Of an address, to the client API.
+        Api => "api",
+        /// Of an address, for a new place.
+        Join => "join",
     }
 }
 
