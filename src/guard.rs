@@ -21,6 +21,8 @@ use roll::Roll;
 
 /// How often a replica says that it is there, and hears what is new.
 const SYNC: Duration = Duration::from_secs(1);
+/// How often it is tried whether what was out is back.
+const TRIAL: Duration = Duration::from_millis(250);
 
 /// The guard of a process.
 pub struct Guard {
@@ -54,19 +56,23 @@ impl Guard {
         }
     }
 
-    /// Says every second that this replica is there, hears what is new and forgets what is over, until `closing`; then
-    /// waits for the calls under way.
+    /// Says every second that this replica is there, hears what is new and forgets what is over, and finds out four times
+    /// a second what is back after an outage; until `closing`.
     pub async fn tend(&self, closing: impl Future<Output = ()>) {
-        let mut ticks = tokio::time::interval(SYNC);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let every = |time| {
+            let mut ticks = tokio::time::interval(time);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            ticks
+        };
+        let (mut turns, mut trials) = (every(SYNC), every(TRIAL));
         tokio::pin!(closing);
         loop {
             tokio::select! {
                 () = &mut closing => break,
-                _ = ticks.tick() => self.turn().await,
+                _ = turns.tick() => self.turn().await,
+                _ = trials.tick() => self.reach.try_again().await,
             }
         }
-        self.reach.close().await;
     }
 
     async fn turn(&self) {

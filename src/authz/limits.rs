@@ -46,7 +46,9 @@ impl LimitsReader {
             return self.read(&stated, Source::RouteMetadata);
         }
         let path = question.path_and_query().unwrap_or_default();
-        let policy = self.routes.policy_for(question.method(), question.authority(), path);
+        // What is no business of a room by its method may become that at the backend.
+        let mut methods = question.methods();
+        let policy = methods.find_map(|method| self.routes.policy_for(method, question.authority(), path));
         Ok(policy.map(|policy| self.filed(policy)).unwrap_or_default())
     }
 

@@ -63,12 +63,13 @@ impl Order<'_> {
         if let Some(limited) = self.beyond(&asker, self.limits).await {
             return Some(Refusal::Limited(limited));
         }
-        let was_known = asker.subject.is_some();
+        let known = asker.subject;
         if let Err(reason) = caller.identify().await {
             return Some(reason);
         }
         let asker = caller.asker();
-        if was_known || asker.subject.is_none() {
+        // It may be somebody else than whom Envoy has named.
+        if asker.subject.is_none() || asker.subject == known {
             return None;
         }
         if self.denies(&asker) {

@@ -340,7 +340,7 @@ async fn a_quiet_room_stays_known_where_the_store_forgets_it() {
             "join" => world.rooms.join(&room, &Shown::default()).await.err(),
             "enter" => world.rooms.enter(&room, &ticket_of(&waiting)).await.err(),
             "leave" => world.rooms.leave_room(&room, &pass_of(&inside)).await.err(),
-            _ => world.rooms.poll(&room, Subject([7; 16])).await.err(),
+            _ => world.rooms.poll(&room, Subject([7; 16]), None).await.err(),
         };
         let unknown = unknown.filter(|error| matches!(error, VisitError::Store(_)));
         assert!(unknown.is_none(), "{call}: {unknown:?}");
