@@ -1,7 +1,8 @@
 //! The waiting page: what visitors see while they wait, as one self-contained HTML document.
 //!
-//! Pure rendering: a template, parsed once, and a [`View`] in; HTML out. Beside it the page of a refusal (`refusal`). The built-in template, its style, script
-//! and wording lie in `web/`; `docs/page.md` tells operators how to write a template of their own.
+//! Pure rendering: a template, parsed once, and a [`View`] in; HTML out. The built-in template, its style, script and
+//! wording lie in `web/`; `docs/page.md` tells operators how to write a template of their own. Who is refused sees another
+//! page ([`refusal`]).
 
 pub(crate) mod compact;
 mod escape;

@@ -14,7 +14,7 @@ use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use axum::{Json, Router};
 use tokio::sync::Semaphore;
 
@@ -58,11 +58,13 @@ pub fn router(operators: Arc<Operators>) -> Router {
         .route("/{room}/resume", post(resume))
         .route("/{room}/limits", post(limits).delete(clear))
         .route("/{room}/reset", post(reset));
-    [("/rooms", rooms), ("/deny", deny::router())]
-        .into_iter()
-        .fold(Router::new(), |all, (path, calls)| {
-            all.nest(path, calls.fallback(nothing_here).method_not_allowed_fallback(wrong_method))
-        })
+    let below = |calls: Router<_>| calls.fallback(nothing_here).method_not_allowed_fallback(wrong_method);
+    Router::new()
+        .nest("/rooms", below(rooms))
+        .nest("/deny", below(deny::router()))
+        // These two are not led into the routers above.
+        .route("/rooms/", any(nothing_here))
+        .route("/deny/", any(nothing_here))
         .with_state(operators)
 }
 

@@ -46,6 +46,7 @@ struct Reason {
 
 #[expect(clippy::expect_used, reason = "the words are part of the program; a test reads them")]
 static WORDING: LazyLock<Wording> = LazyLock::new(|| {
+    // A part of the program, which a test reads.
     serde_json::from_str(include_str!("../../web/refusals.json")).expect("the built-in words are sound")
 });
 

@@ -24,7 +24,7 @@ NO_METRIC = re.compile(r"anteroom_(authz|http|position|ticket_.*|pass_.*|ticket|
 # Variables that are no flag's: those of Kubernetes, which the program lets pass.
 NO_FLAG = {"ANTEROOM_SERVICE_HOST", "ANTEROOM_PORT_8081_TCP"}
 ENVOYS_FLAGS = {"--service-node", "--service-cluster", "--concurrency"}
-SUBCOMMANDS = ("serve", "authz", "stream", "check-config", "rooms")
+SUBCOMMANDS = ("serve", "authz", "stream", "check-config", "rooms", "deny")
 
 
 def at(document, line, what):
@@ -141,7 +141,7 @@ def call(said):
     if said[0] not in SUBCOMMANDS:
         return [f"anteroom {said[0]}: there is no such subcommand"]
     sub = [said[0]]
-    if sub == ["rooms"] and len(said) > 1 and re.fullmatch(r"[a-z]+", said[1]):
+    if sub in (["rooms"], ["deny"]) and len(said) > 1 and re.fullmatch(r"[a-z]+", said[1]):
         sub.append(said[1])
     known = program.flags(*sub)
     if known is None:
@@ -154,7 +154,7 @@ def mentioned_flags(document):
     """Flags in spans of their own that no subcommand has. docs/performance.md has those of the harness, too."""
     if document.path == "docs/performance.md":
         return []
-    subs = [(sub,) for sub in SUBCOMMANDS] + [("rooms", "limits"), ("rooms", "reset")]
+    subs = [(sub,) for sub in SUBCOMMANDS] + [("rooms", "limits"), ("rooms", "reset"), ("deny", "add")]
     known = {flag for sub in subs for flag in program.flags(*sub)} | ENVOYS_FLAGS
     return [
         at(document, line, f"{span}: no flag of the program's")

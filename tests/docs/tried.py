@@ -23,7 +23,7 @@ PORTS = {8080: "PORT", 8081: "HTTP_PORT", 9102: "ADMIN_PORT"}
 OTHERS = ("BACKEND_PORT", "AUTHZ_PORT", "GRPC_PORT", "ENVOY_ADMIN_PORT")
 # `anteroom` in a block: its client asks that service unless told otherwise.
 ANTEROOM = """#!/bin/sh
-case "$*" in rooms*--admin\\ *) ;; rooms*) set -- "$@" --admin {admin} ;; esac
+case "$*" in rooms*--admin\\ *|deny*--admin\\ *) ;; rooms*|deny*) set -- "$@" --admin {admin} ;; esac
 exec {program} "$@"
 """
 SHOWN = re.compile(r"^# → (.*)$", re.MULTILINE)

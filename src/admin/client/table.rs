@@ -1,4 +1,4 @@
-//! Rooms as text for people: a table of all of them, or everything about one.
+//! Rooms and the deny list as text for people: a table of all of them, or everything about one room.
 
 use std::io::{self, Write};
 use std::time::Duration;
