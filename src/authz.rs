@@ -244,7 +244,7 @@ impl Gate {
         }
         let Some((policy, source)) = room else {
             let verdict = Verdict::Bypass(Bypass::NoRoom);
-            let repeat = self.stopped_as_repeat(question, None, &gates, &verdict).await;
+            let repeat = self.stopped_as_repeat(question, None, &gates, &verdict, deadline).await;
             return (repeat.map_or(verdict, refused), None);
         };
         let shown = self.shown(question, &policy);
@@ -253,7 +253,8 @@ impl Gate {
             Ok(verdict) => verdict,
             Err(_) => self.rooms.out_of_time(&policy, &shown),
         };
-        if let Some(reason) = self.stopped_as_repeat(question, Some(&policy), &gates, &verdict).await {
+        let repeat = self.stopped_as_repeat(question, Some(&policy), &gates, &verdict, deadline).await;
+        if let Some(reason) = repeat {
             verdict = refused(reason);
         }
         if let Verdict::Error { message } = &verdict

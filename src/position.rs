@@ -18,10 +18,12 @@ use crate::cookie::CookiePolicy;
 use crate::drain::Shutdown;
 use crate::guard::Guard;
 use crate::guard::deny::Denials;
+use crate::guard::once::Deed;
 use crate::room::checkin::Nonce;
 use crate::room::deny::Asker;
 use crate::rooms::visit::{Answer, Shown, VisitError};
 use crate::rooms::{Room, Rooms};
+use crate::store::ledger::Holder;
 use crate::telemetry::metrics::label::counting::OnceScope;
 use cadence::Cadence;
 
@@ -52,7 +54,10 @@ impl Desk {
         let answer = self.rooms.enter(room, shown).await?;
         if let Some((ttl, nonce)) = answer.uses_nonce_for.zip(shown.nonce.as_ref()) {
             let key = [room.name().as_str().as_bytes(), nonce.as_bytes()];
-            if !self.guard.once.first(OnceScope::Nonce, &key, ttl).await? {
+            // Whoever sends a nonce twice is refused, lost answer or not: that is what it is for.
+            let (scope, holder) = (OnceScope::Nonce, Holder::UNKNOWN);
+            let deed = Deed { scope, key: &key, holder, ttl, deadline: None };
+            if !self.guard.once.first(deed).await? {
                 return Err(VisitError::UsedNonce);
             }
         }

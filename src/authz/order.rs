@@ -9,11 +9,13 @@ use tokio::time::Instant;
 use super::Gate;
 use super::request::Question;
 use crate::guard::limiter::{Ask, Verdict as Counted};
+use crate::guard::once::Deed;
 use crate::room::decision::{Refusal, Verdict};
 use crate::room::deny::Asker;
 use crate::room::gates::{Gates, Idempotency};
 use crate::room::gcra::Quota;
 use crate::room::policy::{OnOutage, Policy};
+use crate::store::ledger::Holder;
 use crate::telemetry::metrics::label::counting::{LimitScope, OnceScope};
 
 /// What says that a request is the same as another one.
@@ -68,13 +70,15 @@ impl Gate {
 
     /// Whether a request that would be let through has passed before, or lacks what it would be known by.
     ///
-    /// Keys are those of a user, else of a place in the room, else of an address: nobody is told of another's.
+    /// Keys are those of a user, else of a place in the room, else of an address: nobody is told of another's. Waits for
+    /// the ledger until `deadline` at most.
     pub(super) async fn stopped_as_repeat(
         &self,
         question: &Question<'_>,
         policy: Option<&Policy>,
         gates: &Gates,
         verdict: &Verdict,
+        deadline: Instant,
     ) -> Option<Refusal> {
         let writes = ["POST", "PUT", "PATCH", "DELETE"].contains(&question.method());
         let passes = matches!(verdict, Verdict::Admit(_) | Verdict::Bypass(_));
@@ -101,7 +105,15 @@ impl Gate {
         let path = question.path().unwrap_or_default();
         let parts = [room, &whose, question.method(), question.authority(), path].map(str::as_bytes);
         let parts = [&parts[..], &[&key]].concat();
-        match self.guard.once.first(OnceScope::Idempotency, &parts, KNOWN_FOR).await {
+        let deed = Deed {
+            scope: OnceScope::Idempotency,
+            key: &parts,
+            // Envoy asks again where an answer was lost.
+            holder: question.stream_id().map_or(Holder::UNKNOWN, Holder::of),
+            ttl: KNOWN_FOR,
+            deadline: Some(deadline),
+        };
+        match self.guard.once.first(deed).await {
             Ok(true) => None,
             Ok(false) => Some(Refusal::Repeated),
             Err(_) if policy.is_some_and(|policy| policy.on_outage == OnOutage::Open) => None,

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 
 use super::limiter::{Ask, Standing, Verdict};
+use super::once::Deed;
 use super::roll::PostError;
 use super::*;
 use crate::room::gcra::{Decision, Quota};
 use crate::room::policy::Millis;
 use crate::store::StoreError;
-use crate::store::ledger::{Claimed, Document, Key, Muster, Offer, Presence};
+use crate::store::ledger::{Claimed, Document, Holder, Key, Muster, Offer, Presence};
 use crate::store::memory::ledger::MemoryLedger;
 use crate::telemetry::metrics::counting::CountingMetrics;
 use crate::telemetry::metrics::label::counting::{LimitOutcome, LimitScope, OnceScope};
@@ -43,9 +44,9 @@ impl Ledger for Switched {
         self.ledger.load_full().spend(key, quota).await
     }
 
-    async fn claim(&self, key: Key, ttl: Millis) -> Result<Claimed, StoreError> {
+    async fn claim(&self, key: Key, holder: Holder, ttl: Millis) -> Result<Claimed, StoreError> {
         self.called().await?;
-        self.ledger.load_full().claim(key, ttl).await
+        self.ledger.load_full().claim(key, holder, ttl).await
     }
 
     async fn sync(&self, presence: &Presence, known: u64, offer: Offer<'_>) -> Result<Muster, StoreError> {
@@ -244,9 +245,8 @@ async fn while_the_ledger_is_out_each_replica_allows_its_share() {
 async fn the_first_to_do_something_is_the_only_one_for_a_time() {
     let scene = Scene::new();
     let guards = [scene.guard(), scene.guard()];
-    let ttl = Duration::from_mins(5);
     let first = async |guard: usize, key: &[u8]| {
-        guards[guard].once.first(OnceScope::Idempotency, &[b"alice", b"POST /orders", key], ttl).await
+        guards[guard].once.first(order(&[b"alice", b"POST /orders", key], Holder::UNKNOWN)).await
     };
     assert!(first(0, b"k1").await.unwrap() && !first(1, b"k1").await.unwrap());
     assert!(first(1, b"k2").await.unwrap());
@@ -255,8 +255,9 @@ async fn the_first_to_do_something_is_the_only_one_for_a_time() {
         assert!(!first(guard, b"k1").await.unwrap());
     }
     assert_eq!(scene.calls(), calls, "both know it by now");
-    let nonce = guards[0].once.first(OnceScope::Nonce, &[b"alice", b"POST /orders", b"k1"], ttl).await;
-    assert!(nonce.unwrap(), "another kind of thing");
+    let same: &[&[u8]] = &[b"alice", b"POST /orders", b"k1"];
+    let nonce = Deed { scope: OnceScope::Nonce, ..order(same, Holder::UNKNOWN) };
+    assert!(guards[0].once.first(nonce).await.unwrap(), "another kind of thing");
     after(299_999).await;
     assert!(!first(0, b"k1").await.unwrap() && !first(1, b"k1").await.unwrap());
     after(1).await;
@@ -266,6 +267,45 @@ async fn the_first_to_do_something_is_the_only_one_for_a_time() {
     assert!(!first(0, b"k1").await.unwrap(), "what is known needs no ledger");
     scene.out(false);
     assert!(first(0, b"k3").await.unwrap(), "an attempt that nobody answered is forgotten here");
+}
+
+fn order<'a>(key: &'a [&'a [u8]], holder: Holder) -> Deed<'a> {
+    Deed { scope: OnceScope::Idempotency, key, holder, ttl: Duration::from_mins(5), deadline: None }
+}
+
+/// Envoy asks another replica where an answer was lost.
+#[tokio::test(start_paused = true)]
+async fn the_request_that_was_first_is_so_each_time_it_asks() {
+    let scene = Scene::new();
+    let guards = [scene.guard(), scene.guard(), scene.guard()];
+    let first = async |guard: usize, key: &[u8], holder: &str| {
+        guards[guard].once.first(order(&[key], Holder::of(holder))).await.unwrap()
+    };
+    assert!(first(0, b"k1", "17").await);
+    assert!(!first(1, b"k1", "18").await, "another request");
+    for guard in [0, 1, 2] {
+        assert!(first(guard, b"k1", "17").await && !first(guard, b"k1", "18").await, "replica {guard}");
+    }
+    assert!(!guards[2].once.first(order(&[b"k1"], Holder::UNKNOWN)).await.unwrap());
+    assert!(first(2, b"k2", "17").await && !first(0, b"k2", "18").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_too_late_is_not_asked_and_nobody_waits_beyond_the_deadline() {
+    let scene = Scene::new();
+    let guard = scene.guard();
+    let due = |key: &'static [&'static [u8]], millis: u64| Deed {
+        deadline: Some(tokio::time::Instant::now() + Duration::from_millis(millis)),
+        ..order(key, Holder::of("17"))
+    };
+    assert!(guard.once.first(due(&[b"k1"], 0)).await.is_err());
+    assert_eq!(scene.calls(), 0, "its key is still to be had");
+    assert!(guard.once.first(due(&[b"k1"], 10)).await.unwrap());
+    scene.out(true);
+    let begun = tokio::time::Instant::now();
+    assert!(guard.once.first(due(&[b"k2"], 10)).await.is_err());
+    assert_eq!(begun.elapsed().as_millis(), 10, "the budget is {BUDGET:?}");
+    assert!(guard.once.first(due(&[b"k1"], 0)).await.unwrap(), "what is known needs no time");
 }
 
 #[tokio::test(start_paused = true)]

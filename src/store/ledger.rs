@@ -18,8 +18,8 @@ pub trait Ledger: Send + Sync {
     /// Spends one request from a key's quota, if that has any left.
     async fn spend(&self, key: Key, quota: Quota) -> Result<Decision, StoreError>;
 
-    /// Claims a key for `ttl` milliseconds, 1 at least.
-    async fn claim(&self, key: Key, ttl: Millis) -> Result<Claimed, StoreError>;
+    /// Claims a key for `ttl` milliseconds, 1 at least, and keeps who did.
+    async fn claim(&self, key: Key, holder: Holder, ttl: Millis) -> Result<Claimed, StoreError>;
 
     /// Says that a replica is there, and hears how many are, and the document if it is newer than the version `known`.
     /// Whoever has not said so for [`STAY_MS`] is not there any more.
@@ -66,8 +66,38 @@ pub const BUCKETS: usize = 256;
 pub enum Claimed {
     /// Nobody had the key.
     First,
-    /// Somebody has it, for so many milliseconds more.
-    Taken(Millis),
+    /// This one has it, for so many milliseconds more.
+    Taken(Holder, Millis),
+}
+
+/// The request that claims a key, as a number below 2^63: so Redis keeps it in the place of a pointer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holder(u64);
+
+impl Holder {
+    /// One that cannot be told from others, and so is the same as none.
+    pub const UNKNOWN: Self = Self(0);
+
+    /// The request of this id, which whoever makes requests must not be able to choose.
+    pub fn of(id: &str) -> Self {
+        let [head @ .., _, _, _, _, _, _, _, _] = digest(&[b"holder", id.as_bytes()]);
+        Self((u64::from_be_bytes(head) >> 1).max(1))
+    }
+
+    /// The one of this number.
+    pub fn numbered(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Its number.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
+    /// Whether both are one and the same request.
+    pub fn is(self, other: Self) -> bool {
+        self == other && self != Self::UNKNOWN
+    }
 }
 
 /// A replica that is there.

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use anteroom::clock::Clock;
 use anteroom::guard::limiter::{Ask, Verdict};
+use anteroom::guard::once::Deed;
 use anteroom::guard::{Guard, Options};
+use anteroom::store::ledger::Holder;
 use anteroom::store::redis::RedisStore;
 use anteroom::telemetry::metrics::Metrics;
 use anteroom::telemetry::metrics::label::counting::{LimitOutcome, LimitScope, OnceScope};
@@ -138,7 +140,9 @@ async fn of_two_at_the_same_moment_one_is_the_first() {
         let key: &[&[u8]] = &[b"alice", &key];
         let first = |guard: &Arc<Guard>| {
             let guard = guard.clone();
-            async move { guard.once.first(OnceScope::Idempotency, key, Duration::from_mins(5)).await.unwrap() }
+            let (scope, ttl) = (OnceScope::Idempotency, Duration::from_mins(5));
+            let deed = Deed { scope, key, holder: Holder::UNKNOWN, ttl, deadline: None };
+            async move { guard.once.first(deed).await.unwrap() }
         };
         let (here, there) = tokio::join!(first(&one), first(&other));
         assert!(here != there, "round {round}: {here} and {there}");

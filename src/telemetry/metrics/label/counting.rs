@@ -45,6 +45,8 @@ label! {
     OnceOutcome {
         /// It is the first.
         First => "first",
+        /// It is the first, asked about once more: its answer was lost.
+        Again => "again",
         /// It is another one.
         Repeated => "repeated",
         /// It is another one, and known here without a question.
