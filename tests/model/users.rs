@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anteroom::room::standing::Place;
-use anteroom::room::state::{Newcomer, Outcome, Subject};
+use anteroom::room::state::{Control, Newcomer, Outcome, Subject};
 use anteroom::store::Store as _;
 
 use crate::remains::{START, call, shop};
@@ -74,7 +74,9 @@ fn ten_thousand_users_are_found_again_and_none_is_there_twice() {
     let known = bench.users();
     assert_eq!(known.len(), 10_000);
     let mut sizes = BTreeMap::<u32, usize>::new();
-    known.values().for_each(|bucket| *sizes.entry(*bucket).or_default() += 1);
+    for bucket in known.values() {
+        *sizes.entry(*bucket).or_default() += 1;
+    }
     let largest = sizes.values().max().unwrap();
     assert!(sizes.len() > 1_500 && *largest < 40, "{} buckets, the largest of {largest}", sizes.len());
 
@@ -127,7 +129,6 @@ fn a_user_takes_redis_less_than_64_bytes() {
 
 #[test]
 fn users_of_a_reset_room_are_strangers() {
-    use anteroom::room::state::Control;
     const LIMITS: &str = "capacity=0 patience=1h identity=subject";
     let bench = Bench::new();
     bench.clock.set(START);
