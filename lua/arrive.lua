@@ -7,23 +7,19 @@
 local WAITING, ADMITTED, GONE = 0, 1, 2
 -- As many sessions as one command takes.
 local CHUNK = 1000
--- So many subjects need not be looked at for whether their places are held: a small hash is read as a whole.
-local FEW_SUBJECTS = 1024
-local new_subjects = 0
+-- So many users need not be looked at for whether their places are held.
+local FEW_USERS = 1024
 
--- The place a subject already holds, or a new one: generation, number.
+-- The place a user already holds, or a new one: generation, number.
 local function place_for(room, subject, anew)
-  local held = call('HGET', SUBJECTS, subject)
-  if held then
-    local generation, number = Room.place(held)
-    if Room.is_held(room, generation, number) then
-      if not anew or Room.session_until(held) then return generation, number end
-      Room.remove_from_line(room, generation, number)
-    end
+  local generation, number = users().find(subject)
+  if generation and Room.is_held(room, generation, number) then
+    if not anew or Room.session_until(Room.place_of(generation, number)) then return generation, number end
+    Room.remove_from_line(room, generation, number)
   end
   local line = Room.current(room)
-  local number = Line.give(line, 1)
-  new_subjects = new_subjects + call('HSET', SUBJECTS, subject, Room.place_of(line.generation, number))
+  number = Line.give(line, 1)
+  users().put(subject, line.generation, number)
   return line.generation, number
 end
 
@@ -63,6 +59,8 @@ if not room then return Room.no_room() end
 -- First, so that the time before they came does not count as time in which they waited.
 Room.tick(room, now)
 local runs = {}
+-- How many users were known before, where users came.
+local known
 for index = 4, #ARGV do
   local run = ARGV[index]
   local kind = sub(run, 1, 1)
@@ -71,6 +69,7 @@ for index = 4, #ARGV do
     local first, fits = Line.give(Room.current(room), count)
     runs[#runs + 1] = { first = first, count = count, fits = fits }
   else
+    known = known or users().count()
     local generation, number = place_for(room, sub(run, 2), kind == '+')
     runs[#runs + 1] = { generation = generation, first = number }
   end
@@ -86,9 +85,11 @@ for _, run in ipairs(runs) do
 end
 -- For each that came some others are looked at, once most of them can hold nothing any more: so there are never many
 -- more of these than of those who do.
-if new_subjects > 0 then
+if known then
+  users().save()
+  local new = users().count() - known
   local held = Room.waiting(room) + Room.called(room) + Room.sessions(room)
-  if call('HLEN', SUBJECTS) > FEW_SUBJECTS + 2 * held then Room.sweep_subjects(room, 4 * new_subjects) end
+  if new > 0 and users().count() > FEW_USERS + 2 * held then Room.sweep_users(room, 4 * new) end
 end
 Room.save(room)
 return answers

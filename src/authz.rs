@@ -36,6 +36,7 @@ use crate::telemetry::logs::OncePer;
 use crate::telemetry::metrics::label::VerdictLabel;
 use crate::telemetry::trace::{TraceContext, Tracer};
 use limits::LimitsReader;
+use order::Purpose;
 use pass::ShortWay;
 use request::Question;
 use response::{Answer, Html, PASS_HEADER, TICKET_HEADER};
@@ -140,27 +141,25 @@ impl Gate {
             answer
         };
         // Apart, so that what goes the short way does not carry the long one along.
-        Ok(Box::pin(self.checked(&question, None, give)).await)
+        Ok(Box::pin(self.checked(&question, Purpose::Pass, give)).await)
     }
 
     /// Makes a Check, and gives its verdict to whoever answers; all of it is measured, traced and logged.
-    ///
-    /// `handed`: a ticket that was issued for this very request a moment ago and has not reached its visitor yet.
     async fn checked<T>(
         &self,
         question: &Question<'_>,
-        handed: Option<&str>,
+        purpose: Purpose<'_>,
         give: impl FnOnce(&Verdict, Option<&Policy>) -> T,
     ) -> T {
         let _open = self.rooms.metrics().check_begun();
         let begun = Instant::now();
         let (mut verdict, policy) = if question.is_http() {
-            self.answer(question).await
+            self.answer(question, purpose).await
         } else {
             let message = "the CheckRequest has no attributes.request.http: ask about HTTP requests";
             (Verdict::Error { message: message.to_owned() }, None)
         };
-        if let Some(ticket) = handed {
+        if let Purpose::Answer { handed: Some(ticket) } = purpose {
             self.hand_over(&mut verdict, ticket);
         }
         let answer = give(&verdict, policy.as_deref());
@@ -226,7 +225,7 @@ impl Gate {
     }
 
     /// What the request comes to, and the limits of the room it was meant for.
-    async fn answer(&self, question: &Question<'_>) -> (Verdict, Option<Arc<Policy>>) {
+    async fn answer(&self, question: &Question<'_>, purpose: Purpose<'_>) -> (Verdict, Option<Arc<Policy>>) {
         let Ok(_permit) = self.in_flight.try_acquire() else {
             self.rooms.metrics().check_shed();
             let message = "too many Checks are in flight; try again".to_owned();
@@ -240,12 +239,12 @@ impl Gate {
         let meant = room.as_ref().map(|(policy, _)| policy.clone());
         let refused =
             |reason| Verdict::Refuse { room: meant.as_ref().map(|policy| policy.room.clone()), reason };
-        if let Some(reason) = self.turned_away(question, meant.as_deref(), &gates, deadline).await {
+        if let Some(reason) = self.turned_away(question, meant.as_deref(), &gates, purpose, deadline).await {
             return (refused(reason), meant);
         }
         let Some((policy, source)) = room else {
             let verdict = Verdict::Bypass(Bypass::NoRoom);
-            let repeat = self.stopped_as_repeat(question, None, &gates, &verdict).await;
+            let repeat = self.stopped_as_repeat(question, None, &gates, &verdict, purpose, deadline).await;
             return (repeat.map_or(verdict, refused), None);
         };
         let shown = self.shown(question, &policy);
@@ -254,7 +253,9 @@ impl Gate {
             Ok(verdict) => verdict,
             Err(_) => self.rooms.out_of_time(&policy, &shown),
         };
-        if let Some(reason) = self.stopped_as_repeat(question, Some(&policy), &gates, &verdict).await {
+        let repeat =
+            self.stopped_as_repeat(question, Some(&policy), &gates, &verdict, purpose, deadline).await;
+        if let Some(reason) = repeat {
             verdict = refused(reason);
         }
         if let Verdict::Error { message } = &verdict

@@ -57,7 +57,7 @@ impl Guard {
     }
 
     /// Says every second that this replica is there, hears what is new and forgets what is over, and finds out four times
-    /// a second what is back after an outage; until `closing`.
+    /// a second what is back after an outage; until `closing`, and for a second more where something is still to be done.
     pub async fn tend(&self, closing: impl Future<Output = ()>) {
         let every = |time| {
             let mut ticks = tokio::time::interval(time);
@@ -73,6 +73,7 @@ impl Guard {
                 _ = trials.tick() => self.reach.try_again().await,
             }
         }
+        self.once.close().await;
     }
 
     async fn turn(&self) {

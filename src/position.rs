@@ -14,9 +14,11 @@ use std::sync::Arc;
 
 use crate::cookie::CookiePolicy;
 use crate::drain::Shutdown;
+use crate::guard::once::Deed;
 use crate::room::checkin::Nonce;
 use crate::rooms::visit::{Answer, Shown, VisitError};
 use crate::rooms::{Room, Rooms};
+use crate::store::ledger::Holder;
 use crate::telemetry::metrics::label::counting::OnceScope;
 use cadence::Cadence;
 use entrance::Entrance;
@@ -44,8 +46,16 @@ impl Desk {
         let answer = self.rooms.enter(room, shown).await?;
         if let Some((ttl, nonce)) = answer.uses_nonce_for.zip(shown.nonce.as_ref()) {
             let key = [room.name().as_str().as_bytes(), nonce.as_bytes()];
-            if !self.entrance.guard.once.first(OnceScope::Nonce, &key, ttl).await? {
-                return Err(VisitError::UsedNonce);
+            // Whoever sends a nonce twice is refused, lost answer or not: that is what it is for.
+            let (scope, holder) = (OnceScope::Nonce, Holder::unique());
+            let deed = Deed { scope, key: &key, holder, ttl, deadline: None };
+            match self.entrance.guard.once.first(deed).await {
+                Ok(true) => {}
+                Ok(false) => return Err(VisitError::UsedNonce),
+                Err(error) => {
+                    self.entrance.guard.once.take_back(deed);
+                    return Err(error.into());
+                }
             }
         }
         Ok(answer)

@@ -14,7 +14,7 @@ use anteroom::room::bits::Bits;
 use anteroom::room::name::RoomName;
 use anteroom::room::policy::Policy;
 use anteroom::room::snapshot::Snapshot;
-use anteroom::room::state::{Beats, Call, Newcomer, Outcome};
+use anteroom::room::state::{Beats, Call, Newcomer, Outcome, Subject};
 use anteroom::store::Store as _;
 use anteroom::store::redis::RedisStore;
 use anteroom::store::redis::shards::{Shards, Timing};
@@ -23,6 +23,8 @@ use anteroom::telemetry::metrics::shards::ShardMetrics;
 use redis::server::Server;
 
 const VISITORS: usize = 1_000_000;
+/// A room of users, whom nobody calls.
+const USERS: &str = "capacity=0 patience=31d identity=subject";
 
 #[tokio::main]
 async fn main() {
@@ -40,7 +42,10 @@ async fn main() {
     }
     bench.arrivals("batch of 100, all let in at once (rate)", "rate=1000000000/s", 100, 5_000).await;
     bench.arrivals("batch of 100, all let in at once (capacity)", "capacity=1000000", 100, 2_000).await;
+    bench.arrivals("batch of 1, a user each", USERS, 1, 20_000).await;
+    bench.arrivals("batch of 100, a user each", USERS, 100, 2_000).await;
     bench.a_million().await;
+    bench.a_million_users().await;
     bench.store.close().await;
 }
 
@@ -84,11 +89,11 @@ impl Bench {
     async fn arrivals(&self, what: &str, words: &str, batch: usize, calls: usize) {
         self.server.command(&["FLUSHALL"]);
         let call = call(words);
-        let newcomers = vec![Newcomer::default(); batch];
-        self.store.arrive(&room(), &call, &newcomers).await.unwrap();
+        let newcomers = |turn| if words == USERS { users(turn, batch) } else { strangers(batch) };
+        self.store.arrive(&room(), &call, &newcomers(0)).await.unwrap();
         let before = self.spent();
-        for _ in 0..calls {
-            self.store.arrive(&room(), &call, &newcomers).await.unwrap();
+        for turn in 1..=calls {
+            self.store.arrive(&room(), &call, &newcomers(turn)).await.unwrap();
         }
         let after = self.spent();
         let count = (calls * batch) as f64;
@@ -100,7 +105,7 @@ impl Bench {
         self.server.command(&["FLUSHALL"]);
         let call = call("capacity=0 patience=31d");
         let empty = self.memory();
-        let newcomers = vec![Newcomer::default(); 100];
+        let newcomers = strangers(100);
         let before = self.spent();
         let mut last = None;
         for _ in 0..VISITORS / 100 {
@@ -122,6 +127,34 @@ impl Bench {
         self.tick("tick of one replica, all of them heard of", &call, &beats).await;
         println!("{:<44} {:>10.3} bytes", "memory for each, all heard of", each(self.memory() - empty));
         self.a_call_of_many().await;
+    }
+
+    /// Users who come, and who come again to the place they have.
+    async fn a_million_users(&self) {
+        const BATCH: usize = 100;
+        self.server.command(&["FLUSHALL"]);
+        let call = call(USERS);
+        let empty = self.memory();
+        let turns = VISITORS / BATCH;
+        println!("\n{VISITORS} users, that came in batches of {BATCH}");
+        let each = |total: f64, count: usize| total / count as f64;
+        let print = |what: &str, value: f64, unit: &str| println!("{what:<44} {value:>10.3} {unit}");
+        for (what, turns) in [("first", 0..turns), ("again", 0..turns / 10)] {
+            let (count, before) = (turns.len() * BATCH, self.spent());
+            let mut last = None;
+            for turn in turns {
+                let outcomes = self.store.arrive(&room(), &call, &users(turn, BATCH)).await.unwrap();
+                last = outcomes.last().copied();
+            }
+            let after = self.spent();
+            assert!(matches!(last, Some(Outcome::Waiting(_, position)) if position == count as u64));
+            print(&format!("script for each that comes, {what}"), each(after.0 - before.0, count), "µs");
+            print(&format!("CPU of Redis for each, {what}"), each(after.1 - before.1, count), "µs");
+        }
+        let of_key = self.server.command(&["MEMORY", "USAGE", "anteroom:{bench}:users", "SAMPLES", "0"]);
+        print("memory for each, in the users' key", each(of_key.trim().parse().unwrap(), VISITORS), "bytes");
+        print("memory for each, in all", each(self.memory() - empty, VISITORS), "bytes");
+        self.tick("tick of one replica", &call, &Beats::new()).await;
     }
 
     async fn tick(&self, what: &str, call: &Call, beats: &Beats) -> Snapshot {
@@ -153,6 +186,17 @@ impl Bench {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
+}
+
+fn strangers(count: usize) -> Vec<Newcomer> {
+    vec![Newcomer::default(); count]
+}
+
+/// The users of a turn: in each turn others.
+fn users(turn: usize, count: usize) -> Vec<Newcomer> {
+    let user = |number: usize| Subject::of(&["https://id.example", &number.to_string()]);
+    let numbers = turn * count..(turn + 1) * count;
+    numbers.map(|number| Newcomer { subject: Some(user(number)), anew: false }).collect()
 }
 
 fn room() -> RoomName {

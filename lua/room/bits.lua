@@ -7,7 +7,9 @@
 -- either, 8 µs with both).
 local byte, char, rep = string.byte, string.char, string.rep
 local band, bor, rshift = bit.band, bit.bor, bit.rshift
-local ROOM, SESSIONS, REVOKED, REVOKED_LOG, SUBJECTS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local ROOM, SESSIONS, REVOKED, REVOKED_LOG, USERS = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+-- Where versions before kept users.
+local OLD_USERS = KEYS[8]
 -- For what one call needs no longer than itself; always deleted again.
 local SCRATCH = KEYS[6]
 local AWAY = KEYS[7]
@@ -22,8 +24,8 @@ local function int(number)
   return string.format('%d', number)
 end
 
--- What heals is built only when something is to be healed: most calls never need it.
-local healing
+-- What heals, and what knows users, is built only when it is needed: in most calls it never is.
+local healing, users
 local min, max = math.min, math.max
 local Room, Line, Bits = {}, {}, {}
 local call = redis.call

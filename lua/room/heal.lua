@@ -232,10 +232,7 @@ local function raise_floor(room, lowest)
     if Room.place(member) < lowest then call('ZREM', SESSIONS, member) end
   end
   room.inside = nil
-  local subjects = call('HGETALL', SUBJECTS)
-  for index = 1, #subjects, 2 do
-    if Room.place(subjects[index + 1]) < lowest then call('HDEL', SUBJECTS, subjects[index]) end
-  end
+  users().retain(function(generation) return generation >= lowest end)
 end
 
 local function free_slot(room)

@@ -11,7 +11,7 @@ local TRIM = 512
 local FORM = '>ddddddddddd'
 
 local function at_slot(slot, generation, next, head, reached, base, waiting, called, marks, from, to, fresh)
-  local first = 8 + slot * 7
+  local first = 9 + slot * 7
   return {
     slot = slot, line = KEYS[first], seen = KEYS[first + 1], before = KEYS[first + 2], call = KEYS[first + 3],
     calls = KEYS[first + 4], heard = KEYS[first + 5], away = KEYS[first + 6],

@@ -45,7 +45,7 @@ local function create(policy, now)
     sweep = 0, policy = policy, limits = '', controls = '', history_at = 0, history = '', lines = {}, saved = {},
   }
   -- What a lost hash may have left behind.
-  call('DEL', SESSIONS, REVOKED, REVOKED_LOG, SUBJECTS, AWAY)
+  call('DEL', SESSIONS, REVOKED, REVOKED_LOG, USERS, OLD_USERS, AWAY)
   for slot = 3, 0, -1 do room.lines[1] = Line.new(slot, max(now, 1)) end
   apply_texts(room)
   begin_epoch(room)
@@ -199,7 +199,8 @@ function Room.reset(room, now)
   Room.keep_lines(room, function() return false end)
   room.lines = { Line.new(0, generation) }
   room.floor, room.inside, room.noted = generation, nil, nil
-  call('DEL', SESSIONS, REVOKED, REVOKED_LOG, SUBJECTS, AWAY)
+  call('DEL', SESSIONS, REVOKED, REVOKED_LOG, OLD_USERS, AWAY)
+  users().clear()
   begin_epoch(room)
   room.history_at, room.history = 0, ''
   room.hold, room.doubt, room.slotless = 0, 0, 0

@@ -5,7 +5,7 @@ do
 local HISTORY_BUCKET, HISTORY_BUCKETS = 10000, 90
 -- The most that one tick calls.
 local MAX_CALLS = 100000
--- How many subjects are looked at, at most, for whether their places are still held, when liveness rotates.
+-- About how many users are looked at, for whether their places are still held, when liveness rotates.
 local SWEEP = 200
 
 local function read_bucket(history, age)
@@ -59,17 +59,12 @@ function Room.call(room, now)
   return calls
 end
 
--- Forgets subjects whose places can never be held again, a few at a time.
-function Room.sweep_subjects(room, count)
-  local answer = call('HSCAN', SUBJECTS, int(room.sweep), 'COUNT', count)
-  room.sweep = tonumber(answer[1])
-  for index = 1, #answer[2], 2 do
-    local generation, number = Room.place(answer[2][index + 1])
+-- Forgets users whose places can never be held again, of about as many as are `wanted`.
+function Room.sweep_users(room, wanted)
+  room.sweep = users().sweep(room.sweep, wanted, function(generation, number)
     local line = Room.line(room, generation)
-    if not (line and Line.in_doubt(line)) and not Room.is_held(room, generation, number) then
-      call('HDEL', SUBJECTS, answer[2][index])
-    end
-  end
+    return line and Line.in_doubt(line) or Room.is_held(room, generation, number)
+  end)
 end
 
 function Room.period(room)
@@ -87,7 +82,7 @@ local function rotate(room, since, now)
     return
   end
   room.rotated = now
-  Room.sweep_subjects(room, SWEEP)
+  Room.sweep_users(room, SWEEP)
 end
 
 local function end_doubt(room, now)

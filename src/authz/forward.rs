@@ -18,6 +18,7 @@ use axum::response::Response;
 use axum::routing::any;
 
 use super::Gate;
+use super::order::Purpose;
 use super::request::Question;
 use crate::pb::check::{Asked, Http};
 use crate::room::name::RoomName;
@@ -123,7 +124,11 @@ impl<'a> Forwarded<'a> {
                 answer::in_full(self.door, gate.render(verdict, policy, &self.question), &self.question)
             })
         };
-        gate.checked(&self.question, self.handed, give).await
+        let purpose = match self.door {
+            Door::NginxAnswer => Purpose::Answer { handed: self.handed },
+            _ => Purpose::Pass,
+        };
+        gate.checked(&self.question, purpose, give).await
     }
 }
 

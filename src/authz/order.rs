@@ -7,11 +7,14 @@ use tokio::time::Instant;
 
 use super::Gate;
 use super::request::Question;
+use crate::guard::once::Deed;
 use crate::guard::order::{Caller, Limits, Order};
 use crate::room::decision::{Refusal, Verdict};
 use crate::room::deny::Asker;
 use crate::room::gates::{Anonymous, Gates, Idempotency};
 use crate::room::policy::{OnOutage, Policy};
+use crate::room::token::Kind;
+use crate::store::ledger::Holder;
 use crate::telemetry::metrics::label::counting::OnceScope;
 
 /// What says that a request is the same as another one.
@@ -20,6 +23,20 @@ const KEY_HEADER: &str = "idempotency-key";
 const WRITING: [&str; 4] = ["POST", "PUT", "PATCH", "DELETE"];
 /// How long a repeat is known for one.
 const KNOWN_FOR: Duration = Duration::from_mins(5);
+/// How long a key is taken by who only looks at it: as short as a ledger can.
+const LOOKED_AT_FOR: Duration = Duration::from_millis(1);
+
+/// What a question is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose<'a> {
+    /// To let the request through, if it may.
+    Pass,
+    /// For the answer to a request that was just not let through: nothing passes by it.
+    Answer {
+        /// A ticket that was issued for this very request a moment ago and has not reached its visitor yet.
+        handed: Option<&'a str>,
+    },
+}
 
 /// A Check's request, before the gates.
 struct Asking<'a, 'q> {
@@ -50,12 +67,18 @@ impl Gate {
         question: &Question<'_>,
         room: Option<&Policy>,
         gates: &Gates,
+        purpose: Purpose<'_>,
         deadline: Instant,
     ) -> Option<Refusal> {
         let is_stated = room.is_some() || *gates != Gates::default();
         let asking = Asking { gate: self, question, anonymous: gates.anonymous, is_stated, deadline };
-        let limits =
-            Limits { ip: gates.limit_ip, user: gates.limit_user, client: gates.limit_client, api: None };
+        let counted_before =
+            purpose != Purpose::Pass && room.is_some_and(|policy| self.is_in_line(question, policy));
+        let limits = if counted_before {
+            Limits::default()
+        } else {
+            Limits { ip: gates.limit_ip, user: gates.limit_user, client: gates.limit_client, api: None }
+        };
         let order = Order {
             guard: &self.guard,
             denials: gates.deny.then_some(&self.denials),
@@ -63,32 +86,42 @@ impl Gate {
             limits,
             now: self.rooms.now(),
         };
-        order.turns_away(&asking).await
+        if let Some(reason) = order.turns_away(&asking).await {
+            return Some(reason);
+        }
+        // Without a key it would come to nothing later; a place in line would be wasted on it.
+        order_key(question, gates).err()
     }
 
-    /// Whether a request that would be let through has passed before, or lacks what it would be known by.
+    /// Whether a request shows a ticket, and no pass: it takes no number, and no way in.
+    fn is_in_line(&self, question: &Question<'_>, policy: &Policy) -> bool {
+        let (shown, keys, now) = (self.shown(question, policy), self.rooms.keys(), self.rooms.now());
+        let holds = |kind, tokens: &[String]| {
+            tokens.iter().any(|token| keys.verify(kind, &policy.room, token, now).is_ok())
+        };
+        holds(Kind::Ticket, &shown.tickets) && !holds(Kind::Pass, &shown.passes)
+    }
+
+    /// Whether a request that would be let through has passed before. If not, it has from now on, unless it was asked for
+    /// the answer alone.
     ///
-    /// Keys are those of a user, else of a place in the room, else of an address: nobody is told of another's.
+    /// Keys are those of a user, else of a place in the room, else of an address: nobody is told of another's. Waits for
+    /// the ledger until `deadline` at most.
     pub(super) async fn stopped_as_repeat(
         &self,
         question: &Question<'_>,
         policy: Option<&Policy>,
         gates: &Gates,
         verdict: &Verdict,
+        purpose: Purpose<'_>,
+        deadline: Instant,
     ) -> Option<Refusal> {
-        let mut methods = question.methods();
-        let writes = methods.any(|method| WRITING.iter().any(|writing| writing.eq_ignore_ascii_case(method)));
         let passes = matches!(verdict, Verdict::Admit(_) | Verdict::Bypass(_));
-        if gates.idempotency == Idempotency::Off || !writes || !passes {
-            return None;
-        }
-        let mut keys = question.header_values(KEY_HEADER);
-        let key = match (keys.next(), keys.next()) {
-            (None, _) if gates.idempotency == Idempotency::Accept => return None,
-            (Some(key), None) => uuid_of(key),
-            _ => None,
+        let key = match order_key(question, gates) {
+            Ok(Some(key)) if passes => key,
+            Err(reason) if passes => return Some(reason),
+            _ => return None,
         };
-        let Some(key) = key else { return Some(Refusal::NoKey) };
         let asker = self.asker(question);
         let (issuer, name) = asker.subject.unwrap_or_default();
         let whose = match (asker.subject, verdict) {
@@ -102,11 +135,22 @@ impl Gate {
         let path = question.path().unwrap_or_default();
         let parts = [room, &whose, question.method(), question.authority(), path].map(str::as_bytes);
         let parts = [&parts[..], &[&key]].concat();
-        match self.guard.once.first(OnceScope::Idempotency, &parts, KNOWN_FOR).await {
+        let deed = Deed {
+            scope: OnceScope::Idempotency,
+            key: &parts,
+            // Envoy asks again where an answer was lost.
+            holder: question.stream_id().map_or_else(Holder::unique, Holder::of),
+            ttl: if purpose == Purpose::Pass { KNOWN_FOR } else { LOOKED_AT_FOR },
+            deadline: Some(deadline),
+        };
+        match self.guard.once.first(deed).await {
             Ok(true) => None,
             Ok(false) => Some(Refusal::Repeated),
             Err(_) if policy.is_some_and(|policy| policy.on_outage == OnOutage::Open) => None,
-            Err(_) => Some(Refusal::Outage),
+            Err(_) => {
+                self.guard.once.take_back(deed);
+                Some(Refusal::Outage)
+            }
         }
     }
 
@@ -122,6 +166,22 @@ impl Gate {
             user_agent: question.user_agent(),
             subject: question.subject(None).map(|subject| (subject.issuer, subject.name)),
         }
+    }
+}
+
+/// The key by which a request is known again; `None`: it needs none, and has none. The error: it has none that could be
+/// read, where it needs one.
+fn order_key(question: &Question<'_>, gates: &Gates) -> Result<Option<[u8; 16]>, Refusal> {
+    let mut methods = question.methods();
+    let writes = methods.any(|method| WRITING.iter().any(|writing| writing.eq_ignore_ascii_case(method)));
+    if gates.idempotency == Idempotency::Off || !writes {
+        return Ok(None);
+    }
+    let mut keys = question.header_values(KEY_HEADER);
+    match (keys.next(), keys.next()) {
+        (None, _) if gates.idempotency == Idempotency::Accept => Ok(None),
+        (Some(key), None) => uuid_of(key).map(Some).ok_or(Refusal::NoKey),
+        _ => Err(Refusal::NoKey),
     }
 }
 

@@ -155,8 +155,13 @@ impl<'a> Question<'a> {
 
     /// The `x-request-id`, or Envoy's own id of the stream where that header is not passed on.
     pub fn request_id(&self) -> Option<&'a str> {
-        let stream = || self.http().map(|http| http.id);
-        self.header("x-request-id").or_else(stream).filter(|id| !id.is_empty())
+        self.header("x-request-id").filter(|id| !id.is_empty()).or_else(|| self.stream_id())
+    }
+
+    /// Envoy's own id of the stream: a random number that a client neither learns nor chooses, the same each time Envoy
+    /// asks about the request. `None` in forward auth.
+    pub fn stream_id(&self) -> Option<&'a str> {
+        self.http().map(|http| http.id).filter(|id| !id.is_empty())
     }
 
     /// The first value of a header; `None` without one, or where it is not text. `name` in any case.

@@ -86,6 +86,12 @@ impl Denials {
         Ok(())
     }
 
+    /// Whether these entries of operators could be put in force beside those of the file.
+    pub fn try_share(&self, entries: &[Entry]) -> Result<(), DenyError> {
+        let before = self.in_force.load();
+        DenyList::new([&before.list.entries()[..before.of_file], entries].concat()).map(drop)
+    }
+
     fn put(&self, before: &InForce, file: Vec<Entry>, operators: Vec<Entry>) -> Result<(), DenyError> {
         let of_file = file.len();
         let list = DenyList::new([file, operators].concat())?;

@@ -3,61 +3,145 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::task::TaskTracker;
+
 use super::reach::Reach;
 use crate::room::gcra::Micros;
 use crate::room::policy::Millis;
 use crate::store::StoreError;
 use crate::store::expiring::Expiring;
-use crate::store::ledger::{Claimed, Key};
+use crate::store::ledger::{Claimed, Holder, Key};
 use crate::telemetry::metrics::label::Label as _;
 use crate::telemetry::metrics::label::counting::{KeyTable, OnceOutcome, OnceScope};
 
 /// The most keys remembered as done. The one that would first be free again makes room: it costs a call more.
 const MAX_DONE: usize = 65_536;
 
+/// How long another's deed is believed to be done without another question, in milliseconds: short against a visitor's
+/// next try, long against a flood.
+const BELIEVED_MS: Millis = 1_000;
+/// The most deeds that are taken back at a time; more than are refused in the moment in which a server is lost.
+const MAX_TAKEN_BACK: usize = 16_384;
+/// How often and how many times that is tried: for half a minute, in which a shard changes its master.
+const TRIED_EVERY: Duration = Duration::from_millis(250);
+const TRIES: u32 = 120;
+/// How long the end of the process waits for it.
+const CLOSES_WITHIN: Duration = Duration::from_secs(1);
+
 /// What is done once, for all replicas.
 pub struct Once {
     reach: Arc<Reach>,
-    /// Until when.
-    done: Expiring<Micros>,
+    /// By whom and until when.
+    done: Expiring<(Holder, Micros)>,
+    /// How many more may be taken back at a time.
+    taken_back: Arc<Semaphore>,
+    tasks: TaskTracker,
+}
+
+/// Something that may be done once.
+#[derive(Clone, Copy, Debug)]
+pub struct Deed<'a> {
+    /// What kind of thing.
+    pub scope: OnceScope,
+    /// What tells it apart, in parts: whose it is, for what, and the key or nonce itself.
+    pub key: &'a [&'a [u8]],
+    /// The request that wants to do it. The one that did it may ask again: its answer may have been lost.
+    pub holder: Holder,
+    /// How long it counts as done.
+    pub ttl: Duration,
+    /// Until when an answer is of use; `None`: as long as the ledger may take.
+    pub deadline: Option<Instant>,
 }
 
 impl Once {
     pub(super) fn new(reach: Arc<Reach>) -> Self {
-        Self { reach, done: Expiring::new(MAX_DONE) }
+        let taken_back = Arc::new(Semaphore::new(MAX_TAKEN_BACK));
+        Self { reach, done: Expiring::new(MAX_DONE), taken_back, tasks: TaskTracker::new() }
     }
 
-    /// Whether nobody has done this within the last `ttl`; then it counts as done from now on. `key` is what tells it
-    /// apart, in parts: whose it is, for what, and the key or nonce itself.
+    /// Whether nobody else has done this within the last `ttl`; then it counts as done from now on.
     ///
-    /// An error: the ledger is out, and nobody knows; it may count as done.
-    pub async fn first(&self, scope: OnceScope, key: &[&[u8]], ttl: Duration) -> Result<bool, StoreError> {
-        let now = self.reach.clock.now_us();
-        let key = Key::of(&[&[b"once", scope.as_str().as_bytes()], key].concat());
-        if self.done.get(key, now).is_some() {
-            self.reach.metrics.tried_once(scope, OnceOutcome::Remembered);
-            return Ok(false);
+    /// An error: the ledger is out or was not asked in time, and nobody knows; it may count as done. Whoever does not do it
+    /// then [takes it back](Self::take_back).
+    pub async fn first(&self, deed: Deed<'_>) -> Result<bool, StoreError> {
+        let outcome = self.tried(&deed).await;
+        self.reach.metrics.tried_once(deed.scope, *outcome.as_ref().unwrap_or(&OnceOutcome::Unknown));
+        Ok(matches!(outcome?, OnceOutcome::First | OnceOutcome::Again))
+    }
+
+    /// Sees to it that a deed of which nobody knew, and which was not done, does not count as done: its answer may have been
+    /// lost on the way back. In the background, as soon as the ledger answers; whoever tries again before that is told that
+    /// it is done.
+    pub fn take_back(&self, deed: Deed<'_>) {
+        let Deed { scope, holder, .. } = deed;
+        let (key, reach) = (key_of(&deed), self.reach.clone());
+        let Ok(permit) = self.taken_back.clone().try_acquire_owned() else {
+            self.reach.metrics.tried_once(scope, OnceOutcome::Stuck);
+            return;
+        };
+        self.tasks.spawn(async move {
+            let _permit = permit;
+            for _ in 0..TRIES {
+                if reach.release(key, holder).await.is_ok() {
+                    return reach.metrics.tried_once(scope, OnceOutcome::TakenBack);
+                }
+                tokio::time::sleep(TRIED_EVERY).await;
+            }
+            reach.metrics.tried_once(scope, OnceOutcome::Stuck);
+        });
+    }
+
+    async fn tried(&self, deed: &Deed<'_>) -> Result<OnceOutcome, StoreError> {
+        let Deed { holder, ttl, deadline, .. } = *deed;
+        let (now, key) = (self.reach.clock.now_us(), key_of(deed));
+        if let Some((by, _)) = self.done.get(key, now) {
+            return Ok(if by == holder { OnceOutcome::Again } else { OnceOutcome::Remembered });
         }
         let ttl = Millis::try_from(ttl.as_millis()).unwrap_or(Millis::MAX).max(1);
-        let (first, left) = match self.reach.claim(key, ttl).await {
-            Ok(Claimed::First) => (true, ttl),
-            Ok(Claimed::Taken(left)) => (false, left),
-            Err(error) => {
-                self.reach.metrics.tried_once(scope, OnceOutcome::Unknown);
-                return Err(error);
-            }
+        let claim = self.reach.claim(key, holder, ttl);
+        let claimed = match deadline {
+            None => claim.await?,
+            // A question that is already too late would use the key up for nothing.
+            Some(deadline) if deadline <= Instant::now() => return Err(late()),
+            Some(deadline) => timeout_at(deadline, claim).await.unwrap_or_else(|_| Err(late()))?,
         };
-        let outcome = if first { OnceOutcome::First } else { OnceOutcome::Repeated };
-        self.reach.metrics.tried_once(scope, outcome);
+        let (outcome, by, left) = match claimed {
+            Claimed::First => (OnceOutcome::First, holder, ttl),
+            Claimed::Taken(by, left) if by == holder => (OnceOutcome::Again, by, left),
+            // It may be taken back yet.
+            Claimed::Taken(by, left) => (OnceOutcome::Repeated, by, left.min(BELIEVED_MS)),
+        };
         // From before the question: here it is free again no later than in the ledger.
         let until = now.saturating_add(left.saturating_mul(1_000));
-        let ((), evicted) = self.done.update(key, now, |_| (Some((until, until)), ()));
+        let ((), evicted) = self.done.update(key, now, |_| (Some((until, (by, until))), ()));
         self.reach.metrics.evicted(KeyTable::Done, evicted);
-        Ok(first)
+        Ok(outcome)
+    }
+
+    /// Waits for what is being taken back, a second at most: what is left then counts as done for its time.
+    pub(super) async fn close(&self) {
+        self.tasks.close();
+        if timeout(CLOSES_WITHIN, self.tasks.wait()).await.is_err() {
+            tracing::warn!(
+                count = self.tasks.len(),
+                "requests that were refused while the shared counters were out could not be forgotten; whoever repeats one \
+                 within 5 minutes is told that it has passed"
+            );
+        }
     }
 
     pub(super) fn sweep(&self) {
         self.done.sweep(self.reach.clock.now_us());
         self.reach.metrics.set_keys(KeyTable::Done, self.done.len());
     }
+}
+
+fn key_of(deed: &Deed<'_>) -> Key {
+    Key::of(&[&[b"once", deed.scope.as_str().as_bytes()], deed.key].concat())
+}
+
+fn late() -> StoreError {
+    StoreError::Unavailable("the request has to be answered before the ledger could".to_owned())
 }

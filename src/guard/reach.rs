@@ -12,7 +12,7 @@ use crate::room::policy::Millis;
 use crate::room::rate::{Period, Rate};
 use crate::store::StoreError;
 use crate::store::breaker::Breaker;
-use crate::store::ledger::{BUCKETS, Claimed, Key, Ledger};
+use crate::store::ledger::{BUCKETS, Claimed, Holder, Key, Ledger};
 use crate::store::timed::{Timed, Words};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::counting::CountingMetrics;
@@ -60,8 +60,12 @@ impl Reach {
         self.asked(StoreOp::Spend, key, self.ledger.spend(key, quota)).await
     }
 
-    pub(super) async fn claim(&self, key: Key, ttl: Millis) -> Result<Claimed, StoreError> {
-        self.asked(StoreOp::Claim, key, self.ledger.claim(key, ttl)).await
+    pub(super) async fn claim(&self, key: Key, holder: Holder, ttl: Millis) -> Result<Claimed, StoreError> {
+        self.asked(StoreOp::Claim, key, self.ledger.claim(key, holder, ttl)).await
+    }
+
+    pub(super) async fn release(&self, key: Key, holder: Holder) -> Result<(), StoreError> {
+        self.asked(StoreOp::Claim, key, self.ledger.release(key, holder)).await
     }
 
     /// Makes a call; refused at once while those of the key's bucket fail.

@@ -10,10 +10,12 @@ use super::*;
 use crate::room::gcra::{Decision, Quota};
 use crate::room::policy::Millis;
 use crate::store::StoreError;
-use crate::store::ledger::{Claimed, Document, Key, Muster, Offer, Presence};
+use crate::store::ledger::{Claimed, Document, Holder, Key, Muster, Offer, Presence};
 use crate::store::memory::ledger::MemoryLedger;
 use crate::telemetry::metrics::counting::CountingMetrics;
 use crate::telemetry::metrics::label::counting::{LimitOutcome, LimitScope, OnceScope};
+
+mod once;
 
 const BUDGET: Duration = Duration::from_millis(50);
 
@@ -21,6 +23,8 @@ struct Switched {
     ledger: ArcSwap<MemoryLedger>,
     /// It does not answer.
     out: AtomicBool,
+    /// It does what it is asked for, and its answers are lost.
+    mute: AtomicBool,
     calls: AtomicU64,
     /// So many replicas are there.
     replicas: AtomicU32,
@@ -43,9 +47,18 @@ impl Ledger for Switched {
         self.ledger.load_full().spend(key, quota).await
     }
 
-    async fn claim(&self, key: Key, ttl: Millis) -> Result<Claimed, StoreError> {
+    async fn claim(&self, key: Key, holder: Holder, ttl: Millis) -> Result<Claimed, StoreError> {
         self.called().await?;
-        self.ledger.load_full().claim(key, ttl).await
+        let claimed = self.ledger.load_full().claim(key, holder, ttl).await;
+        if self.mute.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        claimed
+    }
+
+    async fn release(&self, key: Key, holder: Holder) -> Result<(), StoreError> {
+        self.called().await?;
+        self.ledger.load_full().release(key, holder).await
     }
 
     async fn sync(&self, presence: &Presence, known: u64, offer: Offer<'_>) -> Result<Muster, StoreError> {
@@ -67,6 +80,7 @@ impl Scene {
         let ledger = Switched {
             ledger: ArcSwap::from_pointee(MemoryLedger::new(clock, CountingMetrics::unregistered())),
             out: AtomicBool::new(false),
+            mute: AtomicBool::new(false),
             calls: AtomicU64::new(0),
             replicas: AtomicU32::new(1),
         };
@@ -233,69 +247,6 @@ async fn while_the_ledger_is_out_each_replica_allows_its_share() {
     let before = scene.metrics.counting().limits(LimitScope::Ip, shares);
     assert!(is_allowed(&by_ip(&guards[0], "20/s").await));
     assert_eq!((scene.calls(), scene.metrics.counting().limits(LimitScope::Ip, shares)), (calls + 1, before));
-}
-
-/// Buckets that nobody asked for since the outage are back as well: the next one to come may be an order.
-#[tokio::test(start_paused = true)]
-async fn after_an_outage_every_bucket_is_back_for_the_first_who_comes() {
-    let scene = Scene::new();
-    let guard = scene.guard();
-    let first = async |round: u32, key: u32| {
-        let key = [&round.to_be_bytes()[..], &key.to_be_bytes()[..]];
-        guard.once.first(OnceScope::Idempotency, &key, Duration::from_mins(5)).await
-    };
-    scene.out(true);
-    let (close, closed) = tokio::sync::oneshot::channel::<()>();
-    let tended = guard.tend(async { drop(closed.await) });
-    let asked = async {
-        for round in 0..4 {
-            futures_util::future::join_all((0..4_000).map(|key| first(round, key))).await;
-        }
-        assert!(scene.clock.now_ms() % 1_000_000 < 300, "nobody waits when all buckets are out");
-        after(60_000).await;
-        let tries = scene.calls();
-        tokio::time::sleep(Duration::from_secs(10)).await;
-        let tries = (scene.calls() - tries) / 256;
-        assert!(
-            (25..=45).contains(&tries),
-            "each bucket is tried four times a second, and was {tries} times in 10 s"
-        );
-        scene.out(false);
-        tokio::time::sleep(Duration::from_millis(400)).await;
-        for key in 0..4_000 {
-            assert!(first(9, key).await.unwrap(), "key {key}");
-        }
-        drop(close);
-    };
-    tokio::join!(tended, asked);
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_first_to_do_something_is_the_only_one_for_a_time() {
-    let scene = Scene::new();
-    let guards = [scene.guard(), scene.guard()];
-    let ttl = Duration::from_mins(5);
-    let first = async |guard: usize, key: &[u8]| {
-        guards[guard].once.first(OnceScope::Idempotency, &[b"alice", b"POST /orders", key], ttl).await
-    };
-    assert!(first(0, b"k1").await.unwrap() && !first(1, b"k1").await.unwrap());
-    assert!(first(1, b"k2").await.unwrap());
-    let calls = scene.calls();
-    for guard in [0, 1] {
-        assert!(!first(guard, b"k1").await.unwrap());
-    }
-    assert_eq!(scene.calls(), calls, "both know it by now");
-    let nonce = guards[0].once.first(OnceScope::Nonce, &[b"alice", b"POST /orders", b"k1"], ttl).await;
-    assert!(nonce.unwrap(), "another kind of thing");
-    after(299_999).await;
-    assert!(!first(0, b"k1").await.unwrap() && !first(1, b"k1").await.unwrap());
-    after(1).await;
-    assert!(first(1, b"k1").await.unwrap() && !first(0, b"k1").await.unwrap());
-    scene.out(true);
-    assert!(first(0, b"k3").await.is_err());
-    assert!(!first(0, b"k1").await.unwrap(), "what is known needs no ledger");
-    scene.out(false);
-    assert!(first(0, b"k3").await.unwrap(), "an attempt that nobody answered is forgotten here");
 }
 
 #[tokio::test(start_paused = true)]

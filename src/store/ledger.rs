@@ -18,8 +18,11 @@ pub trait Ledger: Send + Sync {
     /// Spends one request from a key's quota, if that has any left.
     async fn spend(&self, key: Key, quota: Quota) -> Result<Decision, StoreError>;
 
-    /// Claims a key for `ttl` milliseconds, 1 at least.
-    async fn claim(&self, key: Key, ttl: Millis) -> Result<Claimed, StoreError>;
+    /// Claims a key for `ttl` milliseconds, 1 at least, and keeps who did.
+    async fn claim(&self, key: Key, holder: Holder, ttl: Millis) -> Result<Claimed, StoreError>;
+
+    /// Gives a key back, if this one has it. What it has claimed before, answered or not, does not come after this.
+    async fn release(&self, key: Key, holder: Holder) -> Result<(), StoreError>;
 
     /// Says that a replica is there, and hears how many are, and the document if it is newer than the version `known`.
     /// Whoever has not said so for [`STAY_MS`] is not there any more.
@@ -66,8 +69,39 @@ pub const BUCKETS: usize = 256;
 pub enum Claimed {
     /// Nobody had the key.
     First,
-    /// Somebody has it, for so many milliseconds more.
-    Taken(Millis),
+    /// This one has it, for so many milliseconds more.
+    Taken(Holder, Millis),
+}
+
+/// The request that claims a key, as a number below 2^63: so Redis keeps it in the place of a pointer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holder(u64);
+
+impl Holder {
+    /// One that is no other: for a request that has no id.
+    pub fn unique() -> Self {
+        Self::of_bytes(&uuid::Uuid::new_v4().into_bytes())
+    }
+
+    /// The request of this id, which whoever makes requests must not be able to choose.
+    pub fn of(id: &str) -> Self {
+        Self::of_bytes(id.as_bytes())
+    }
+
+    fn of_bytes(id: &[u8]) -> Self {
+        let [head @ .., _, _, _, _, _, _, _, _] = digest(&[b"holder", id]);
+        Self((u64::from_be_bytes(head) >> 1).max(1))
+    }
+
+    /// The one of this number.
+    pub fn numbered(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Its number.
+    pub fn number(self) -> u64 {
+        self.0
+    }
 }
 
 /// A replica that is there.

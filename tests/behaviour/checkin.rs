@@ -13,7 +13,7 @@ use anteroom::room::standing::Status;
 use anteroom::room::state::Subject;
 use anteroom::rooms::visit::Shown;
 use anteroom::store::StoreError;
-use anteroom::store::ledger::{Claimed, Key, Ledger, Muster, Offer, Presence};
+use anteroom::store::ledger::{Claimed, Holder, Key, Ledger, Muster, Offer, Presence};
 use async_trait::async_trait;
 
 use crate::api::{Answered, Api};
@@ -147,7 +147,11 @@ impl Ledger for Out {
         out()
     }
 
-    async fn claim(&self, _: Key, _: Millis) -> Result<Claimed, StoreError> {
+    async fn claim(&self, _: Key, _: Holder, _: Millis) -> Result<Claimed, StoreError> {
+        out()
+    }
+
+    async fn release(&self, _: Key, _: Holder) -> Result<(), StoreError> {
         out()
     }
 

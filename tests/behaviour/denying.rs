@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anteroom::room::deny::{Asker, Entry, Whom};
+use anteroom::room::deny::{Asker, Entry, MAX_USER_AGENTS, Whom};
 use serde_json::{Value, json};
 
 use crate::operators::Listener;
@@ -115,4 +115,26 @@ async fn what_is_wrong_is_told_and_changes_nothing() {
     here.done("POST /deny", r#"{"ip": "192.0.2.1"}"#).await;
     assert_eq!(one.denials.listed(0, 10).1, 1, "in place of the one for the same");
     assert!(refuses(&one, "192.0.2.1"));
+}
+
+/// It was shared first: others had it, and its operator was told that it had been refused.
+#[tokio::test(start_paused = true)]
+async fn what_the_deny_file_leaves_no_room_for_is_refused_before_anybody_has_it() {
+    let (one, other) = replicas();
+    let here = Listener::over(&one);
+    let agent = |number: usize| Whom::UserAgent(format!("grabber {number}"));
+    let of_file = |count| (0..count).map(|number| Entry { whom: agent(number), until: None, note: None });
+    one.denials.file(of_file(MAX_USER_AGENTS - 1).collect()).unwrap();
+    here.done("POST /deny", r#"{"user_agent": "the last one"}"#).await;
+    let (status, told) = here.ask("POST /deny", r#"{"user_agent": "one too many"}"#).await;
+    let why = told["detail"].as_str().unwrap();
+    assert!(status == 400 && why.contains("1001 user agents; keep at most 1000"), "{status}: {told}");
+    heard().await;
+    let known = |world: &World| world.denials.listed(0, 10_000).0;
+    assert_eq!((known(&one).len(), known(&other).len()), (MAX_USER_AGENTS, 1), "{:?}", known(&other));
+
+    // Taking back is never refused, however long the list is.
+    here.done("DELETE /deny", r#"{"user_agent": "the last one"}"#).await;
+    heard().await;
+    assert!(known(&other).is_empty());
 }

@@ -53,10 +53,16 @@ const SHOP: [(&str, &str); 5] = [
 
 impl Door {
     fn open(words: &str) -> Self {
+        Self::with(words, &[])
+    }
+
+    /// The same with these gates.
+    fn with(words: &str, gates: &[(&str, &str)]) -> Self {
+        let gates = Gates::default().with(gates.iter().copied()).unwrap();
         let world = World::new();
         let path = PathRule::Prefix("/shop".into());
         let matchers = vec![Matcher { host: HostRule::Any, path, methods: Vec::new() }];
-        let room = Room { policy: (*policy(words)).clone(), gates: Gates::default(), matchers };
+        let room = Room { policy: (*policy(words)).clone(), gates, matchers };
         let gate = world.gate_over(Routes::new(vec![room]), 10);
         Self { router: router(Arc::new(gate)), world }
     }
@@ -220,6 +226,71 @@ async fn who_is_called_between_nginxs_two_questions_is_sent_in_again() {
         let inside = door.shop("?room=shop&door=nginx", &[("cookie", &pass)]).await;
         assert_eq!((inside.status, inside.header("x-anteroom-number")), (200, "2"));
     }
+}
+
+/// nginx's second question lets nothing through, so it uses up no key: that is for the request that is sent again.
+#[tokio::test(start_paused = true)]
+async fn an_order_whose_turn_comes_between_nginxs_two_questions_arrives_once() {
+    let door = Door::with("capacity=1", &[("idempotency", "require")]);
+    let post = |cookie: &str| {
+        [
+            ("x-forwarded-method".to_owned(), "POST".to_owned()),
+            ("idempotency-key".to_owned(), "8e03978e-40d5-43dd-bc93-6894a57f9324".to_owned()),
+            ("x-forwarded-uri".to_owned(), "/shop/orders".to_owned()),
+            ("cookie".to_owned(), cookie.to_owned()),
+        ]
+    };
+    let ask = async |query: &str, cookie: &str, handed: Option<&str>| {
+        let headers = post(cookie);
+        let mut headers: Vec<_> = headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        headers.extend(handed.map(|ticket| ("x-anteroom-handed", ticket)));
+        door.ask(&format!("?room=shop&door={query}"), &headers).await
+    };
+    let pass = door.shop("?room=shop&door=nginx", &[]).await.header("x-anteroom-pass").to_owned();
+    let short = ask("nginx", "", None).await;
+    assert_eq!(short.status, 401);
+    let ticket = short.header("x-anteroom-ticket").to_owned();
+    let room = door.world.room("capacity=1");
+    door.world.rooms.leave_room(&room, &crate::world::pass(&pass)).await.unwrap();
+    let whole = ask("nginx-answer", "", Some(&ticket)).await;
+    assert_eq!(whole.status, 307);
+    let pass = pair(whole.cookies()[0]).to_owned();
+    // A ledger keeps what was only looked at for a millisecond.
+    tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    assert_eq!(ask("nginx", &pass, None).await.status, 200, "the order is on its way");
+    assert_eq!(ask("nginx", &pass, None).await.status, 401);
+    assert_eq!(ask("nginx-answer", &pass, None).await.status, 409);
+}
+
+/// A request that nginx asks about twice is one request.
+#[tokio::test(start_paused = true)]
+async fn who_waits_at_nginx_is_counted_once_and_loses_no_number_to_a_limit() {
+    let door = Door::with("capacity=0", &[("limit_ip", "3/m burst 3")]);
+    let mut cookie = String::new();
+    for turn in 0..3 {
+        let short = door.shop("?room=shop&door=nginx", &[("cookie", &cookie)]).await;
+        assert_eq!(short.status, 401, "turn {turn}");
+        let (shown, ticket) = (cookie.clone(), short.header("x-anteroom-ticket").to_owned());
+        let mut headers = vec![("cookie", shown.as_str())];
+        if !ticket.is_empty() {
+            headers.push(("x-anteroom-handed", ticket.as_str()));
+        }
+        let whole = door.shop("?room=shop&door=nginx-answer", &headers).await;
+        assert_eq!((whole.status, &whole.json()["number"]), (429, &1.into()), "turn {turn}");
+        if let Some(given) = whole.cookies().first() {
+            cookie = pair(given).to_owned();
+        }
+    }
+    // Beyond it: a newcomer, and one whose ticket is made up, take no number.
+    for cookie in ["", "anteroom_ticket_shop=a.b.c"] {
+        let headers = [("cookie", cookie)];
+        assert_eq!(door.shop("?room=shop&door=nginx", &headers).await.status, 401);
+        let whole = door.shop("?room=shop&door=nginx-answer", &headers).await;
+        assert_eq!((whole.status, whole.header("ratelimit-policy")), (429, "\"ip\";q=3;w=60"));
+        assert_eq!(whole.cookies().len(), 0);
+    }
+    tokio::time::sleep(std::time::Duration::from_mins(2)).await;
+    assert_eq!(door.shop("?room=shop", &[]).await.json()["number"], 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -24,6 +24,7 @@ mod identity;
 mod jwks_server;
 mod leave;
 mod memory;
+mod once;
 mod operators;
 mod outage;
 mod over_redis;

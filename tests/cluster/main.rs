@@ -9,6 +9,7 @@ mod absent;
 mod arrivals;
 mod closing;
 mod crowd;
+mod deny;
 mod door;
 mod envoy;
 mod figures;

@@ -14,7 +14,7 @@ use crate::redis::server::{Server, signal};
 use crate::redis::{SOON, ports, until, until_true};
 
 const ROOMS: &str = "rooms:\n  shop:\n    capacity: 2\n";
-const TOKEN: &str = "a-token-for-two-replicas";
+pub(crate) const TOKEN: &str = "a-token-for-two-replicas";
 
 /// The operators' token in a file.
 pub(crate) fn token_file() -> tempfile::NamedTempFile {
@@ -25,7 +25,7 @@ pub(crate) fn token_file() -> tempfile::NamedTempFile {
 
 /// Two replicas with a token, and the file it stands in. They log nothing but errors, what becomes of rooms, and what
 /// operators do.
-async fn fleet(test: &str, redis: &Server) -> (Fleet, tempfile::NamedTempFile) {
+pub(crate) async fn fleet(test: &str, redis: &Server) -> (Fleet, tempfile::NamedTempFile) {
     let file = token_file();
     let path = file.path().to_str().unwrap();
     let mut fleet = Fleet::new(test, &redis.url(), ROOMS).with(&[

@@ -1,7 +1,7 @@
 //! The rate limits' twins: random requests of several keys under several quotas, on the rule and on the script.
 
 use anteroom::room::gcra::{self, Quota, Tat};
-use anteroom::store::ledger::{Claimed, Key, Ledger as _, Offer, Presence};
+use anteroom::store::ledger::{Claimed, Holder, Key, Ledger as _, Offer, Presence};
 use futures_util::future::join_all;
 use proptest::prelude::*;
 
@@ -104,9 +104,12 @@ fn nothing_stays_and_little_is_kept() {
     bench.runtime.block_on(async {
         ledger.spend(key(0), "20/s burst 40".parse().unwrap()).await.unwrap();
         ledger.spend(key(1), "7/m".parse().unwrap()).await.unwrap();
-        assert_eq!(ledger.claim(key(2), 300_000).await.unwrap(), Claimed::First);
-        let Claimed::Taken(left) = ledger.claim(key(2), 300_000).await.unwrap() else { panic!("twice") };
-        assert!((200_000..=300_000).contains(&left), "{left}");
+        for (key, by) in [(key(2), Holder::of("17")), (key(3), Holder::unique())] {
+            assert_eq!(ledger.claim(key, by, 300_000).await.unwrap(), Claimed::First);
+            let again = ledger.claim(key, Holder::of("18"), 300_000).await.unwrap();
+            let Claimed::Taken(holder, left) = again else { panic!("twice") };
+            assert!(holder == by && (200_000..=300_000).contains(&left), "{holder:?}: {left}");
+        }
         let presence = Presence { id: uuid::Uuid::new_v4(), checks: true };
         ledger.sync(&presence, 0, Offer::Nothing).await.unwrap();
     });

@@ -10,3 +10,4 @@ mod random;
 mod redis_server;
 mod remains;
 mod twins;
+mod users;

@@ -41,11 +41,14 @@ fn grace() -> impl Strategy<Value = u16> {
 }
 
 fn everyday() -> impl Strategy<Value = Op> {
-    let users = || prop::collection::vec((0..5u8, any::<bool>()), 0..4);
+    let users = || prop::collection::vec((0..5u16, any::<bool>()), 0..4);
     let limit = |max| prop::option::of(0..max);
     prop_oneof![
         6 => (0..6u16, users()).prop_map(|(strangers, users)| Op::Arrive(strangers, users)),
         2 => (0..300u16).prop_map(|strangers| Op::Arrive(strangers, Vec::new())),
+        // So many that their buckets are split.
+        1 => (0..600u16, 0..200u16)
+            .prop_map(|(from, count)| Op::Arrive(0, (from..from + count).map(|user| (user, user % 7 == 0)).collect())),
         8 => picks().prop_map(Op::Enter),
         4 => picks().prop_map(Op::Touch),
         4 => prop::collection::vec((pick(), any::<bool>()), 1..4).prop_map(Op::Leave),

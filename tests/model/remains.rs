@@ -5,36 +5,35 @@ use std::sync::Arc;
 use anteroom::room::name::RoomName;
 use anteroom::room::policy::Policy;
 use anteroom::room::standing::Place;
-use anteroom::room::state::{Beats, Call, Hints, Newcomer, Outcome, State, Subject};
+use anteroom::room::state::{Beats, Call, Hints, Newcomer, Outcome, State};
 use anteroom::store::{Store, StoreError};
 
 use crate::plain::plain;
 use crate::twins::Bench;
+use crate::users::subject;
 
-const START: u64 = 1_700_000_000_000;
+pub(crate) const START: u64 = 1_700_000_000_000;
 
-fn call(limits: &str) -> Call {
+pub(crate) fn call(limits: &str) -> Call {
     let pairs = limits.split_whitespace().filter_map(|word| word.split_once('='));
     let policy = Policy::parse(pairs.chain([("room", "shop")])).unwrap();
     Call { policy: Some(Arc::new(policy)), hints: Hints::default() }
 }
 
-fn shop() -> RoomName {
+pub(crate) fn shop() -> RoomName {
     RoomName::parse("shop").unwrap()
 }
 
 fn user(number: u32) -> Newcomer {
-    let mut name = [0; 16];
-    name[..4].copy_from_slice(&number.to_be_bytes());
-    Newcomer { subject: Some(Subject(name)), anew: false }
+    Newcomer { subject: Some(subject(number)), anew: false }
 }
 
 impl Bench {
-    fn arrive(&self, call: &Call, newcomers: &[Newcomer]) -> Vec<Outcome> {
+    pub(crate) fn arrive(&self, call: &Call, newcomers: &[Newcomer]) -> Vec<Outcome> {
         self.runtime.block_on(self.store.arrive(&shop(), call, newcomers)).unwrap()
     }
 
-    fn tick(&self, call: &Call) {
+    pub(crate) fn tick(&self, call: &Call) {
         self.runtime.block_on(self.store.observe(&shop(), call, &Beats::new(), None)).unwrap();
     }
 
@@ -55,7 +54,8 @@ fn users_whose_places_are_gone_are_forgotten_as_fast_as_others_come() {
         let users: Vec<_> = (step * 500..(step + 1) * 500).map(user).collect();
         bench.arrive(&call, &users);
     }
-    let known: u32 = bench.server.command(&["HLEN", "anteroom:{shop}:subjects"]).trim().parse().unwrap();
+    let size = bench.server.command(&["HGET", "anteroom:{shop}:users", "size"]);
+    let known: u32 = size.trim().split_once(' ').unwrap().1.parse().unwrap();
     assert!((500..4_000).contains(&known), "{known} of 10,000 users are known, 500 are inside");
 }
 

@@ -11,7 +11,7 @@ use anteroom::room::policy::Policy;
 use anteroom::room::rate::{Period, Rate};
 use anteroom::room::snapshot::Snapshot;
 use anteroom::room::standing::Place;
-use anteroom::room::state::{Beats, Call, Control, Hints, Limits, Newcomer, Outcome, State, Subject};
+use anteroom::room::state::{Beats, Call, Control, Hints, Limits, Newcomer, Outcome, State};
 use anteroom::store::redis::RedisStore;
 use anteroom::store::redis::shards::{Health, Shards, Timing};
 use anteroom::store::target::Target;
@@ -38,7 +38,7 @@ pub(crate) const POLICIES: [&str; 8] = [
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
     /// So many strangers, then users with whether they come anew.
-    Arrive(u16, Vec<(u8, bool)>),
+    Arrive(u16, Vec<(u16, bool)>),
     /// Tickets are shown.
     Enter(Vec<Pick>),
     /// Passes are shown.
@@ -198,11 +198,10 @@ impl<'a> Twins<'a> {
         match op {
             Op::Arrive(strangers, users) => {
                 let mut newcomers = vec![Newcomer::default(); usize::from(*strangers)];
-                newcomers.extend(
-                    users
-                        .iter()
-                        .map(|(user, anew)| Newcomer { subject: Some(Subject([*user; 16])), anew: *anew }),
-                );
+                newcomers.extend(users.iter().map(|(user, anew)| Newcomer {
+                    subject: Some(crate::users::subject((*user).into())),
+                    anew: *anew,
+                }));
                 // Strangers behind users, too.
                 newcomers.rotate_left(usize::from(*strangers) / 2);
                 let there = run.block_on(store.arrive(&room, call, &newcomers));

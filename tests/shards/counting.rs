@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use anteroom::clock::Clock;
 use anteroom::guard::limiter::{Ask, Verdict};
+use anteroom::guard::once::Deed;
 use anteroom::guard::{Guard, Options};
+use anteroom::store::ledger::Holder;
 use anteroom::store::redis::RedisStore;
 use anteroom::telemetry::metrics::Metrics;
 use anteroom::telemetry::metrics::label::counting::{LimitOutcome, LimitScope, OnceScope};
@@ -138,11 +140,42 @@ async fn of_two_at_the_same_moment_one_is_the_first() {
         let key: &[&[u8]] = &[b"alice", &key];
         let first = |guard: &Arc<Guard>| {
             let guard = guard.clone();
-            async move { guard.once.first(OnceScope::Idempotency, key, Duration::from_mins(5)).await.unwrap() }
+            let (scope, ttl) = (OnceScope::Idempotency, Duration::from_mins(5));
+            let deed = Deed { scope, key, holder: Holder::unique(), ttl, deadline: None };
+            async move { guard.once.first(deed).await.unwrap() }
         };
         let (here, there) = tokio::join!(first(&one), first(&other));
         assert!(here != there, "round {round}: {here} and {there}");
     }
+    replicas.end().await;
+}
+
+/// Redis stands still for a moment: it does what it was asked for, and too late.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_a_slow_answer_has_lost_passes_when_it_is_sent_again() {
+    let server = Server::start().await;
+    let replicas = Replicas::start(&server.url(), 2).await;
+    let [one, other] = [0, 1].map(|replica: usize| replicas.all[replica].guard.clone());
+    let deed = |key: &'static [&'static [u8]]| {
+        let (scope, ttl) = (OnceScope::Idempotency, Duration::from_mins(5));
+        Deed { scope, key, holder: Holder::unique(), ttl, deadline: None }
+    };
+    let lost = deed(&[b"alice", b"k1"]);
+    until("a claim comes too late", SOON, || async {
+        server.command(&["CLIENT", "PAUSE", "200", "ALL"]);
+        let first = one.once.first(lost).await;
+        if first.is_ok() {
+            one.once.take_back(lost);
+        }
+        first.is_err().then_some(())
+    })
+    .await;
+    one.once.take_back(lost);
+    until("the order passes at the other replica", SOON, || async {
+        other.once.first(deed(&[b"alice", b"k1"])).await.is_ok_and(|first| first).then_some(())
+    })
+    .await;
+    assert!(!one.once.first(deed(&[b"alice", b"k1"])).await.unwrap(), "once");
     replicas.end().await;
 }
 

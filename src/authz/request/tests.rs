@@ -126,6 +126,10 @@ fn the_request_id_is_the_header_or_the_streams() {
     assert_eq!(Question::read(&request.encode_to_vec()).unwrap().request_id(), Some("abc"));
     let http = request.attributes.as_mut().unwrap().request.as_mut().unwrap().http.as_mut().unwrap();
     http.id = "123".into();
+    let both = request.encode_to_vec();
+    let both = Question::read(&both).unwrap();
+    assert_eq!((both.request_id(), both.stream_id()), (Some("abc"), Some("123")));
+    let http = request.attributes.as_mut().unwrap().request.as_mut().unwrap().http.as_mut().unwrap();
     http.headers.clear();
     assert_eq!(Question::read(&request.encode_to_vec()).unwrap().request_id(), Some("123"));
 }

@@ -8,7 +8,7 @@ use super::Denials;
 use crate::guard::Guard;
 use crate::guard::roll::PostError;
 use crate::room::deny::written::Written;
-use crate::room::deny::{DenyError, DenyList, Entry, Whom};
+use crate::room::deny::{DenyError, Entry, Whom};
 use crate::room::policy::Millis;
 use crate::store::StoreError;
 use crate::store::ledger::{Document, TooLong};
@@ -36,6 +36,11 @@ pub enum ChangeError {
     /// No list can be made of them.
     #[error(transparent)]
     Deny(#[from] DenyError),
+    /// All replicas have the change by now, but this one's deny file has grown meanwhile.
+    #[error(
+        "the change is made, and this replica cannot use the list beside its deny file: {0}; shorten that file"
+    )]
+    NotHere(DenyError),
     /// They come to too much text.
     #[error(transparent)]
     TooLong(#[from] TooLong),
@@ -95,13 +100,14 @@ impl Guard {
             let deny = entries.iter().map(Written::from).collect();
             let text = serde_json::to_string(&Shared { deny })
                 .map_err(|error| ChangeError::Unread(error.to_string()))?;
-            // Before anybody has it: every replica must be able to use it.
-            DenyList::new(entries.clone())?;
+            // Before anybody has it: every replica must be able to use it, beside a deny file like the one here.
+            if matches!(change, Change::Add(_)) {
+                denials.try_share(&entries)?;
+            }
             let version = known.as_ref().map_or(0, Document::version);
             match self.roll.replace(version, &text).await {
                 Ok(version) => {
-                    denials.share(version, entries)?;
-                    return Ok(());
+                    return denials.share(version, entries).map_err(ChangeError::NotHere);
                 }
                 Err(PostError::Outdated) => {}
                 Err(PostError::TooLong(error)) => return Err(error.into()),

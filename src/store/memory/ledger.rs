@@ -10,7 +10,7 @@ use crate::room::gcra::{self, Decision, Micros, Quota, Tat};
 use crate::room::policy::Millis;
 use crate::store::StoreError;
 use crate::store::expiring::Expiring;
-use crate::store::ledger::{Claimed, Document, Key, Ledger, Muster, Offer, Presence};
+use crate::store::ledger::{Claimed, Document, Holder, Key, Ledger, Muster, Offer, Presence};
 use crate::telemetry::metrics::counting::CountingMetrics;
 use crate::telemetry::metrics::label::counting::KeyTable;
 
@@ -26,8 +26,8 @@ pub struct MemoryLedger {
     clock: Clock,
     metrics: CountingMetrics,
     spent: Expiring<Tat>,
-    /// Until when, in microseconds.
-    claimed: Expiring<Micros>,
+    /// By whom and until when, in microseconds.
+    claimed: Expiring<(Holder, Micros)>,
     swept_at: AtomicU64,
     document: Mutex<Option<Document>>,
 }
@@ -70,15 +70,23 @@ impl Ledger for MemoryLedger {
         Ok(decision)
     }
 
-    async fn claim(&self, key: Key, ttl: Millis) -> Result<Claimed, StoreError> {
+    async fn claim(&self, key: Key, holder: Holder, ttl: Millis) -> Result<Claimed, StoreError> {
         let now = self.clock.now_us();
         let until = now.saturating_add(ttl.max(1).saturating_mul(1_000));
         let (claimed, evicted) = self.claimed.update(key, now, |taken| match taken {
-            None => (Some((until, until)), Claimed::First),
-            Some(until) => (None, Claimed::Taken((until - now).div_ceil(1_000))),
+            None => (Some((until, (holder, until))), Claimed::First),
+            Some((holder, until)) => (None, Claimed::Taken(holder, (until - now).div_ceil(1_000))),
         });
         self.metrics.evicted(KeyTable::Claimed, evicted);
         Ok(claimed)
+    }
+
+    async fn release(&self, key: Key, holder: Holder) -> Result<(), StoreError> {
+        let now = self.clock.now_us();
+        // What is over by now is free.
+        self.claimed
+            .update(key, now, |taken| (taken.filter(|(by, _)| *by == holder).map(|own| (now, own)), ()));
+        Ok(())
     }
 
     async fn sync(&self, _: &Presence, known: u64, offer: Offer<'_>) -> Result<Muster, StoreError> {
@@ -125,12 +133,13 @@ mod tests {
         }
         assert_eq!(allowed, [true, true, false]);
         assert!(ledger.spend(Key::of(&[b"b"]), quota).await.unwrap().allowed, "another key");
-        assert_eq!(ledger.claim(key, 300).await.unwrap(), Claimed::First);
+        assert_eq!(ledger.claim(key, Holder::of("a"), 300).await.unwrap(), Claimed::First);
         tokio::time::advance(Duration::from_millis(100)).await;
         assert!(ledger.spend(key, quota).await.unwrap().allowed);
-        assert_eq!(ledger.claim(key, 300).await.unwrap(), Claimed::Taken(200));
+        let taken = ledger.claim(key, Holder::of("b"), 300).await.unwrap();
+        assert_eq!(taken, Claimed::Taken(Holder::of("a"), 200));
         tokio::time::advance(Duration::from_millis(200)).await;
-        assert_eq!(ledger.claim(key, 300).await.unwrap(), Claimed::First);
+        assert_eq!(ledger.claim(key, Holder::of("a"), 300).await.unwrap(), Claimed::First);
         tokio::time::advance(Duration::from_secs(1)).await;
         ledger.sync(&presence(), 0, Offer::Nothing).await.unwrap();
         assert!(ledger.spent.is_empty() && ledger.claimed.is_empty());

@@ -5,7 +5,10 @@ use bytes::Bytes;
 use crate::room::name::RoomName;
 
 /// Keys of the room as a whole, in the order in which `lua/room/state.lua` takes them.
-const OF_ROOM: [&str; 7] = ["room", "sessions", "revoked", "revocations", "subjects", "scratch", "away"];
+///
+/// `subjects` is where versions before this one kept users.
+const OF_ROOM: [&str; 8] =
+    ["room", "sessions", "revoked", "revocations", "users", "scratch", "away", "subjects"];
 /// Keys of each of the lines, in the order in which `lua/room/line.lua` takes them.
 const OF_LINE: [&str; 7] = ["line", "seen", "before", "called", "calls", "heard", "away"];
 /// The most lines of a room.

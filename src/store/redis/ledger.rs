@@ -16,11 +16,16 @@ use crate::clock::HandClock;
 use crate::room::gcra::{Decision, Quota};
 use crate::room::policy::Millis;
 use crate::store::StoreError;
-use crate::store::ledger::{BUCKETS, Claimed, Document, Key, Ledger, Muster, Offer, Presence, STAY_MS};
+use crate::store::ledger::{
+    BUCKETS, Claimed, Document, Holder, Key, Ledger, Muster, Offer, Presence, STAY_MS,
+};
 
 /// Where replicas say that they are there. No name of a room begins like this tag, nor like those of the buckets
 /// ([`crate::room::name::RoomName::RULE`]).
 const MUSTER: &str = "~muster";
+
+/// In place of how long a key is claimed: it is given back. In the same lane as claims, so that it comes behind them.
+const GIVEN_BACK: Millis = 0;
 
 /// The ledger over Redis.
 pub struct RedisLedger {
@@ -48,7 +53,7 @@ impl Gathered for Spend {
 
 impl Gathered for Claim {
     type Call = ();
-    type Item = (Key, Millis);
+    type Item = (Key, Holder, Millis);
     type Answer = Claimed;
 }
 
@@ -103,9 +108,14 @@ impl Ledger for RedisLedger {
         one(bucket.spend.pass(bucket, &self.tasks, &(), &[(key, quota)]).await?)
     }
 
-    async fn claim(&self, key: Key, ttl: Millis) -> Result<Claimed, StoreError> {
+    async fn claim(&self, key: Key, holder: Holder, ttl: Millis) -> Result<Claimed, StoreError> {
         let bucket = self.bucket(key);
-        one(bucket.claim.pass(bucket, &self.tasks, &(), &[(key, ttl.max(1))]).await?)
+        one(bucket.claim.pass(bucket, &self.tasks, &(), &[(key, holder, ttl.max(1))]).await?)
+    }
+
+    async fn release(&self, key: Key, holder: Holder) -> Result<(), StoreError> {
+        let bucket = self.bucket(key);
+        one(bucket.claim.pass(bucket, &self.tasks, &(), &[(key, holder, GIVEN_BACK)]).await?).map(drop)
     }
 
     async fn sync(&self, presence: &Presence, known: u64, offer: Offer<'_>) -> Result<Muster, StoreError> {
@@ -132,9 +142,10 @@ impl Runner<Spend> for Bucket {
 
 #[async_trait]
 impl Runner<Claim> for Bucket {
-    async fn run(&self, (): (), claims: Vec<(Key, Millis)>) -> Result<Vec<Claimed>, StoreError> {
-        let args = claims.iter().map(|(_, ttl)| ttl.to_string().into()).collect();
-        let keys = claims.iter().map(|(key, _)| self.key('o', *key)).collect();
+    async fn run(&self, (): (), claims: Vec<(Key, Holder, Millis)>) -> Result<Vec<Claimed>, StoreError> {
+        let of_each = claims.iter().map(|(_, holder, ttl)| [*ttl, holder.number()]);
+        let args = of_each.flatten().map(|number| number.to_string().into()).collect();
+        let keys = claims.iter().map(|(key, ..)| self.key('o', *key)).collect();
         let answer = script(&self.link, &self.tag, &self.link.scripts.once, keys, args).await?;
         Ok(claimed(answer, claims.len())?)
     }
@@ -185,9 +196,15 @@ fn decisions(answer: Value, count: usize) -> Result<Vec<Decision>, Garbled> {
 }
 
 fn claimed(answer: Value, count: usize) -> Result<Vec<Claimed>, Garbled> {
-    let left: Result<Vec<_>, _> = decode::array(answer)?.iter().map(decode::number).collect();
-    let claimed = left?.into_iter().map(|left| if left == 0 { Claimed::First } else { Claimed::Taken(left) });
-    for_each(claimed.collect(), count)
+    let claimed: Result<Vec<_>, _> = decode::array(answer)?
+        .chunks(2)
+        .map(|told| {
+            let [left, holder] = told else { return Err(Garbled("two numbers for each key")) };
+            let (left, holder) = (decode::number(left)?, Holder::numbered(decode::number(holder)?));
+            Ok(if left == 0 { Claimed::First } else { Claimed::Taken(holder, left) })
+        })
+        .collect();
+    claimed.and_then(|claimed| for_each(claimed, count))
 }
 
 fn for_each<T>(answers: Vec<T>, count: usize) -> Result<Vec<T>, Garbled> {

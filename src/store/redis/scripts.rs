@@ -13,6 +13,7 @@ macro_rules! text {
             include_str!("../../../lua/room/heal.lua"),
             include_str!("../../../lua/room/present.lua"),
             include_str!("../../../lua/room/away.lua"),
+            include_str!("../../../lua/room/users.lua"),
             include_str!(concat!("../../../lua/", $file)),
         )
     };

@@ -18,8 +18,11 @@ fn answers_that_are_none_of_ours_are_refused() {
     ] {
         assert!(decisions(answer.clone(), count).is_err(), "{answer:?}");
     }
-    assert_eq!(claimed(numbers(&[0, 7]), 2).unwrap(), [Claimed::First, Claimed::Taken(7)]);
-    assert!(claimed(numbers(&[0]), 2).is_err() && claimed(numbers(&[-2]), 1).is_err());
+    let taken = Claimed::Taken(Holder::numbered(5), 7);
+    assert_eq!(claimed(numbers(&[0, 5, 7, 5]), 2).unwrap(), [Claimed::First, taken]);
+    for wrong in [&[0, 5][..], &[0, 5, 7], &[0, 5, -2, 5]] {
+        assert!(claimed(numbers(wrong), 2).is_err(), "{wrong:?}");
+    }
     let with = |text: Value| {
         let mut values = numbers(&[2, 1, 9]).into_array();
         values.push(text);

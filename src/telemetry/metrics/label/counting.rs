@@ -49,12 +49,18 @@ label! {
     OnceOutcome {
         /// It is the first.
         First => "first",
+        /// It is the first, asked about once more: its answer was lost.
+        Again => "again",
         /// It is another one.
         Repeated => "repeated",
         /// It is another one, and known here without a question.
         Remembered => "remembered",
         /// The ledger is out: nobody knows.
         Unknown => "unknown",
+        /// It was refused where nobody knew, and may be tried again.
+        TakenBack => "taken_back",
+        /// The same, but the ledger did not hear of it: it counts as done.
+        Stuck => "stuck",
     }
 }
 

@@ -1,0 +1,77 @@
+//! Operators' entries of the deny list over a real Redis: made at one replica, in force at the other, and after a restart.
+
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+
+use crate::fleet::Replica;
+use crate::operators::{TOKEN, fleet};
+use crate::redis::server::Server;
+use crate::redis::{SOON, until};
+
+const GRABBER: &str = "Grabber/1.0";
+
+fn client() -> Client {
+    Client::builder().no_proxy().timeout(SOON).build().unwrap()
+}
+
+/// What the admin listener answers an operator.
+async fn deny(replica: &Replica, method: Method, body: Option<&Value>) -> Value {
+    let url = format!("http://127.0.0.1:{}/deny", replica.admin);
+    let mut request = client().request(method, url).bearer_auth(TOKEN);
+    if let Some(body) = body {
+        request = request.json(body);
+    }
+    let answer = request.send().await.unwrap();
+    let (status, text) = (answer.status(), answer.text().await.unwrap());
+    assert_eq!(status, 200, "{text}");
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Whether a replica refuses this browser, asked as a proxy asks.
+async fn refuses(replica: &Replica, user_agent: &str) -> bool {
+    let request = client().get(format!("http://127.0.0.1:{}/anteroom/v1/auth?room=shop", replica.http));
+    let told = [("x-forwarded-method", "GET"), ("x-forwarded-uri", "/"), ("user-agent", user_agent)];
+    let request = told.into_iter().fold(request, |request, (name, value)| request.header(name, value));
+    let answer = request.send().await.unwrap();
+    let status = answer.status().as_u16();
+    assert!([200, 403, 503].contains(&status), "{status}: {}", answer.text().await.unwrap());
+    status == 403
+}
+
+async fn until_it(refused: bool, replica: &Replica) {
+    let what = if refused { "the grabber is refused" } else { "the grabber is refused no more" };
+    until(what, SOON, || async { (refuses(replica, GRABBER).await == refused).then_some(()) }).await;
+    assert!(!refuses(replica, "Mozilla/5.0").await, "others are not");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entry_made_at_one_replica_is_in_force_at_the_other_and_after_a_restart() {
+    let redis = Server::start().await;
+    let (fleet, _token) = fleet("deny", &redis).await;
+    let [one, other] = fleet.replicas() else { panic!("two replicas") };
+    for replica in [one, other] {
+        assert!(!refuses(replica, GRABBER).await);
+    }
+    let entry = json!({"user_agent": "grabber", "note": "takes every picture"});
+    deny(one, Method::POST, Some(&entry)).await;
+    assert!(refuses(one, GRABBER).await, "at once where it was asked for");
+    until_it(true, other).await;
+    let listed = deny(other, Method::GET, None).await;
+    let told = &listed["entries"][0];
+    assert_eq!((&told["note"], &told["source"]), (&json!("takes every picture"), &json!("operators")));
+
+    // Nobody who knows of it is left but Redis.
+    other.kill9();
+    one.kill9();
+    fleet.restart(1);
+    other.until_ready().await;
+    until_it(true, other).await;
+
+    fleet.restart(0);
+    one.until_ready().await;
+    until_it(true, one).await;
+    deny(other, Method::DELETE, Some(&json!({"user_agent": "grabber"}))).await;
+    assert!(!refuses(other, GRABBER).await);
+    until_it(false, one).await;
+    assert_eq!(deny(one, Method::GET, None).await["known"], 0);
+}
