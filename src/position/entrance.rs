@@ -37,23 +37,36 @@ pub struct Entrance {
     pub budget: Duration,
 }
 
+/// What becomes of a call with a user's token that proves nobody, or cannot be judged now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BadToken {
+    /// It is refused: whoever takes themselves for signed in must not go on as nobody without a word.
+    Refused,
+    /// It is refused for one in the header. One in a cookie counts as none: a page that waits sends it unasked and cannot
+    /// renew it, and must not lose its place because it ran out meanwhile.
+    RefusedInHeader,
+    /// Tokens are not read: users are taken at their word.
+    Unread,
+}
+
 impl Entrance {
     /// Who has sent a request with these headers, the tokens of a room not read yet; or why it goes no further. Counted.
-    pub(super) async fn visitor(&self, headers: &HeaderMap) -> Result<Shown, VisitError> {
-        self.let_by(headers, self.identity.as_deref()).await
-    }
-
-    /// The same where users are taken at their word, and no token of theirs is read.
-    pub(super) async fn stranger(&self, headers: &HeaderMap) -> Result<Shown, VisitError> {
-        self.let_by(headers, None).await
-    }
-
-    async fn let_by(&self, headers: &HeaderMap, identity: Option<&Identity>) -> Result<Shown, VisitError> {
+    pub(super) async fn visitor(
+        &self,
+        headers: &HeaderMap,
+        bad_token: BadToken,
+    ) -> Result<Shown, VisitError> {
         let now = self.rooms.now();
+        let identity = self.identity.as_deref().filter(|_| bad_token != BadToken::Unread);
+        let by_cookie = |identity: &Identity| {
+            let header = values(headers, identity.token_header());
+            identity.shown(header, std::iter::empty()) == identity::Shown::Nothing
+        };
         let calling = Calling {
             address: self.proxies.client(values(headers, "x-forwarded-for"), None),
             user_agent: headers.get(USER_AGENT).map(HeaderValue::as_bytes),
             token: identity.map(|identity| (identity, shown(identity, headers))),
+            may_be_bad: bad_token == BadToken::RefusedInHeader && identity.is_some_and(by_cookie),
             user: OnceLock::new(),
             budget: self.budget,
         };
@@ -83,6 +96,8 @@ struct Calling<'a> {
     user_agent: Option<&'a [u8]>,
     /// The user's token, and who can tell what it is worth.
     token: Option<(&'a Identity, identity::Shown<'a>)>,
+    /// Whether it counts as none where it proves nobody.
+    may_be_bad: bool,
     user: OnceLock<Arc<User>>,
     budget: Duration,
 }
@@ -115,7 +130,6 @@ impl Caller for Calling<'_> {
         }
     }
 
-    /// A token that proves nothing never counts as none: its client takes itself for signed in.
     async fn identify(&self) -> Result<(), Refusal> {
         let Some((identity, shown)) = self.token.filter(|_| self.user.get().is_none()) else { return Ok(()) };
         let answer = match shown {
@@ -128,6 +142,7 @@ impl Caller for Calling<'_> {
                 self.is_from(user);
                 Ok(())
             }
+            _ if self.may_be_bad => Ok(()),
             Answer::Refused(why) => {
                 // The reason only: nothing of the token is written anywhere.
                 tracing::debug!(reason = %why, "a user's token is refused");

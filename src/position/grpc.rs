@@ -8,6 +8,7 @@ use futures_util::Stream;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Request, Response, Status as GrpcStatus};
 
+use super::entrance::BadToken;
 use super::watching::{Watching, Word};
 use super::{Desk, NONCE_HEADER, nonce};
 use crate::cookie::TokenCookie;
@@ -30,7 +31,9 @@ impl WaitingRoom for Desk {
         &self,
         request: Request<pb::JoinRequest>,
     ) -> Result<Response<pb::JoinResponse>, GrpcStatus> {
-        let shown = self.shown(&request, &request.get_ref().ticket, &request.get_ref().pass).await?;
+        let shown = self
+            .shown(&request, BadToken::Refused, &request.get_ref().ticket, &request.get_ref().pass)
+            .await?;
         let room = self.room(&request.get_ref().room).await?;
         let answer = self.rooms.join(&room, &shown).await.map_err(|error| refused(&error))?;
         Ok(Response::new(pb::JoinResponse {
@@ -45,7 +48,7 @@ impl WaitingRoom for Desk {
         &self,
         request: Request<pb::GetPositionRequest>,
     ) -> Result<Response<pb::GetPositionResponse>, GrpcStatus> {
-        let shown = self.shown(&request, &request.get_ref().ticket, "").await?;
+        let shown = self.shown(&request, BadToken::RefusedInHeader, &request.get_ref().ticket, "").await?;
         let room = self.room(&request.get_ref().room).await?;
         let answer = self.rooms.position(&room, &shown).await.map_err(|error| refused(&error))?;
         Ok(Response::new(pb::GetPositionResponse { standing: Some(standing(&answer.standing)) }))
@@ -55,7 +58,7 @@ impl WaitingRoom for Desk {
         &self,
         request: Request<pb::WatchPositionRequest>,
     ) -> Result<Response<Self::WatchPositionStream>, GrpcStatus> {
-        let shown = self.shown(&request, &request.get_ref().ticket, "").await?;
+        let shown = self.shown(&request, BadToken::RefusedInHeader, &request.get_ref().ticket, "").await?;
         let room = self.room(&request.get_ref().room).await?;
         let watch = self.rooms.watch(&room, &shown).await.map_err(|error| refused(&error))?;
         let watching = Watching::new(self.streaming.clone(), StreamKind::Grpc, watch, None);
@@ -67,7 +70,7 @@ impl WaitingRoom for Desk {
         &self,
         request: Request<pb::EnterRequest>,
     ) -> Result<Response<pb::EnterResponse>, GrpcStatus> {
-        let mut shown = self.shown(&request, &request.get_ref().ticket, "").await?;
+        let mut shown = self.shown(&request, BadToken::Refused, &request.get_ref().ticket, "").await?;
         let nonces = request.metadata().get_all(NONCE_HEADER);
         shown.nonce = nonce(nonces.iter().map(MetadataValue::as_encoded_bytes));
         let room = self.room(&request.get_ref().room).await?;
@@ -83,7 +86,9 @@ impl WaitingRoom for Desk {
         &self,
         request: Request<pb::LeaveRequest>,
     ) -> Result<Response<pb::LeaveResponse>, GrpcStatus> {
-        let shown = self.shown(&request, &request.get_ref().ticket, &request.get_ref().pass).await?;
+        let shown = self
+            .shown(&request, BadToken::RefusedInHeader, &request.get_ref().ticket, &request.get_ref().pass)
+            .await?;
         let room = self.room(&request.get_ref().room).await?;
         if !self.rooms.leave_altogether(&room, &shown).await.map_err(|error| refused(&error))? {
             return Err(refused(&VisitError::NoToken));
@@ -132,11 +137,13 @@ impl Desk {
     async fn shown<T: Sync>(
         &self,
         request: &Request<T>,
+        bad_token: BadToken,
         ticket: &str,
         pass: &str,
     ) -> Result<Shown, GrpcStatus> {
         let metadata = request.metadata();
-        let visitor = self.entrance.visitor(metadata.as_ref()).await.map_err(|error| refused(&error))?;
+        let visitor = self.entrance.visitor(metadata.as_ref(), bad_token);
+        let visitor = visitor.await.map_err(|error| refused(&error))?;
         let tokens = |field: &str, kind: TokenCookie| {
             let by_metadata = metadata.get(kind.header()).and_then(|value| value.to_str().ok());
             let given = Some(field).filter(|field| !field.is_empty());

@@ -14,7 +14,7 @@ use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use std::sync::Arc;
 
-use super::entrance::values;
+use super::entrance::{BadToken, values};
 use super::problem::{Problem, problem};
 use super::watching::Watching;
 use super::{Desk, NONCE_HEADER, document, nonce, sse};
@@ -71,27 +71,27 @@ async fn wrong_method(method: Method) -> Response {
 type Name = Result<Path<String>, PathRejection>;
 
 async fn join(desk: State<Desk>, room: Name, headers: HeaderMap) -> Result<Response, Problem> {
-    let (room, shown) = desk.visitor(room, &headers).await?;
+    let (room, shown) = desk.visitor(room, &headers, BadToken::Refused).await?;
     let answer = desk.rooms.join(&room, &shown).await?;
     let status = if answer.is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok(desk.tell(&room, &headers, status, &answer))
 }
 
 async fn position(desk: State<Desk>, room: Name, headers: HeaderMap) -> Result<Response, Problem> {
-    let (room, shown) = desk.visitor(room, &headers).await?;
+    let (room, shown) = desk.visitor(room, &headers, BadToken::RefusedInHeader).await?;
     let answer = desk.rooms.position(&room, &shown).await?;
     Ok(desk.tell(&room, &headers, StatusCode::OK, &answer))
 }
 
 async fn enter(desk: State<Desk>, room: Name, headers: HeaderMap) -> Result<Response, Problem> {
-    let (room, mut shown) = desk.visitor(room, &headers).await?;
+    let (room, mut shown) = desk.visitor(room, &headers, BadToken::Refused).await?;
     shown.nonce = nonce(values(&headers, NONCE_HEADER));
     let answer = desk.let_in(&room, &shown).await?;
     Ok(desk.tell(&room, &headers, StatusCode::OK, &answer))
 }
 
 async fn stream(desk: State<Desk>, room: Name, headers: HeaderMap) -> Result<Response, Problem> {
-    let (room, shown) = desk.visitor(room, &headers).await?;
+    let (room, shown) = desk.visitor(room, &headers, BadToken::RefusedInHeader).await?;
     let watch = desk.rooms.watch(&room, &shown).await?;
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let watching = Watching::new(desk.streaming.clone(), StreamKind::Sse, watch, sse::told_before(last));
@@ -101,13 +101,13 @@ async fn stream(desk: State<Desk>, room: Name, headers: HeaderMap) -> Result<Res
 }
 
 async fn leave_line(desk: State<Desk>, room: Name, headers: HeaderMap) -> Result<Response, Problem> {
-    let (room, shown) = desk.visitor(room, &headers).await?;
+    let (room, shown) = desk.visitor(room, &headers, BadToken::RefusedInHeader).await?;
     desk.rooms.leave_line(&room, &shown).await?;
     Ok(desk.cleared(TokenCookie::Ticket, &room))
 }
 
 async fn leave_room(desk: State<Desk>, room: Name, headers: HeaderMap) -> Result<Response, Problem> {
-    let (room, shown) = desk.visitor(room, &headers).await?;
+    let (room, shown) = desk.visitor(room, &headers, BadToken::RefusedInHeader).await?;
     desk.rooms.leave_room(&room, &shown).await?;
     Ok(desk.cleared(TokenCookie::Pass, &room))
 }
@@ -143,8 +143,13 @@ impl Desk {
     }
 
     /// The room that is meant, and what the visitor shows for it.
-    async fn visitor(&self, name: Name, headers: &HeaderMap) -> Result<(Arc<Room>, Shown), Problem> {
-        let visitor = self.entrance.visitor(headers).await?;
+    async fn visitor(
+        &self,
+        name: Name,
+        headers: &HeaderMap,
+        bad_token: BadToken,
+    ) -> Result<(Arc<Room>, Shown), Problem> {
+        let visitor = self.entrance.visitor(headers, bad_token).await?;
         let room = self.room_in(name).await?;
         let shown = Shown {
             tickets: tokens(headers, TokenCookie::Ticket, room.name()),
@@ -163,7 +168,7 @@ impl Desk {
         headers: &HeaderMap,
         body: Body,
     ) -> Result<(Arc<Room>, Shown), Problem> {
-        let (room, mut shown) = self.visitor(name, headers).await?;
+        let (room, mut shown) = self.visitor(name, headers, BadToken::RefusedInHeader).await?;
         let body::Tokens { ticket, pass } = body::tokens(headers, body).await?;
         if let Some(ticket) = ticket {
             shown.tickets.insert(usize::from(shown.ticket_stated), ticket);

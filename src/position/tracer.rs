@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use self::form::Form;
-use super::entrance::Entrance;
+use super::entrance::{BadToken, Entrance};
 use super::http::cross_origin::{self, Sender};
 use super::http::never_cached;
 use super::problem::{Problem, problem};
@@ -73,8 +73,8 @@ async fn poll(desk: State<TracerDesk>, name: Named, request: Request) -> Respons
     let domain = domain(&request);
     let sender = Sender::of(request.headers());
     let in_path = request.uri().path() != EVERY_ROOM;
-    let address = match desk.entrance.stranger(request.headers()).await {
-        Ok(stranger) => stranger.address,
+    let address = match desk.entrance.visitor(request.headers(), BadToken::Unread).await {
+        Ok(visitor) => visitor.address,
         Err(refused) => {
             desk.rooms.metrics().polled(PollAnswer::Error);
             return Problem::Visit(refused).into_response();

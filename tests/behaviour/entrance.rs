@@ -193,6 +193,14 @@ async fn a_token_that_proves_nobody_is_never_no_token() {
     let twice = [("authorization", ann.as_str()), ("authorization", ann.as_str())];
     known.api.shop("POST join", &twice).await.is_problem(401);
     assert_eq!(known.api.shop("POST join", &[("authorization", &ann)]).await.is(201).json()["number"], 2);
+    // A page that waits sends its cookies unasked: one that has run out costs it no place, but brings none either.
+    let stale = format!("id_token=x; anteroom_ticket_shop={ticket}");
+    for call in ["POST join", "POST enter"] {
+        known.api.shop(call, &[("cookie", &stale)]).await.is_problem(401);
+    }
+    for call in ["GET position", "POST away"] {
+        assert!(known.api.shop(call, &[("cookie", &stale)]).await.status.is_success(), "{call}");
+    }
     // The polling API takes its users at their word, and reads no token.
     let poll = "GET /anteroom/v1/rooms/shop/tracer?loginId=ann";
     known.api.send(poll, &[("authorization", &forged)]).await.is(200);

@@ -73,6 +73,22 @@ async fn two_browsers_of_one_user_hold_one_place_and_two_users_two() {
     let (scene, _folder) =
         knowing(test, &LIMITS, &[(ISSUER.to_owned(), "{file: jwks.json}".to_owned())]).await;
     assert_a_place_is_its_users(&scene).await;
+
+    // By the client API they have the same ones.
+    let join = async |bearer: Option<&str>| {
+        let headers: Vec<_> = bearer.iter().map(|bearer| ("authorization", *bearer)).collect();
+        scene.visitor().send(Method::POST, "/anteroom/v1/rooms/shop/join", &headers).await
+    };
+    for (user, place) in [("bob", 2), ("cleo", 3), ("dora", 4)] {
+        let joined = join(Some(&format!("Bearer {}", signer().sign(&claims(user, now()))))).await;
+        assert_eq!((joined.status, joined.json()["number"].as_u64()), (201, Some(place)), "{joined:?}");
+    }
+    assert_eq!(number(&ask(&scene.visitor(), "dora").await), 4);
+    let forged = format!("Bearer {}", Signer::other_es256("a").sign(&claims("bob", now())));
+    for (bearer, how) in [(None, "Bearer"), (Some(&*forged), "Bearer error=\"invalid_token\"")] {
+        let refused = join(bearer).await;
+        assert_eq!((refused.status, refused.header("www-authenticate")), (401, how), "{refused:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
