@@ -14,7 +14,7 @@ use anteroom::clock::Clock;
 use anteroom::guard::limiter::{Ask, Verdict};
 use anteroom::guard::{Guard, Options};
 use anteroom::room::gcra::Quota;
-use anteroom::store::ledger::{Key, Ledger as _};
+use anteroom::store::ledger::{Holder, Key, Ledger as _};
 use anteroom::store::redis::RedisStore;
 use anteroom::store::redis::shards::{Health, Shards, Timing};
 use anteroom::store::target::Target;
@@ -56,7 +56,8 @@ async fn main() {
     }
     bench
         .memory("memory for a key that is claimed", |ledger, key| {
-            Box::pin(async move { assert!(ledger.claim(key, 300_000).await.is_ok()) })
+            let holder = Holder::of("17");
+            Box::pin(async move { assert!(ledger.claim(key, holder, 300_000).await.is_ok()) })
         })
         .await;
     println!("\n{HONEST} honest clients at {HONEST_RATE}/s each, limit {LIMIT}, two replicas, {LASTS:?}");
