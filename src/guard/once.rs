@@ -145,3 +145,6 @@ fn key_of(deed: &Deed<'_>) -> Key {
 fn late() -> StoreError {
     StoreError::Unavailable("the request has to be answered before the ledger could".to_owned())
 }
+
+#[cfg(test)]
+mod tests;

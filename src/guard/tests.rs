@@ -13,18 +13,16 @@ use crate::store::StoreError;
 use crate::store::ledger::{Claimed, Document, Holder, Key, Muster, Offer, Presence};
 use crate::store::memory::ledger::MemoryLedger;
 use crate::telemetry::metrics::counting::CountingMetrics;
-use crate::telemetry::metrics::label::counting::{LimitOutcome, LimitScope, OnceScope};
+use crate::telemetry::metrics::label::counting::{LimitOutcome, LimitScope};
 
-mod once;
+pub(super) const BUDGET: Duration = Duration::from_millis(50);
 
-const BUDGET: Duration = Duration::from_millis(50);
-
-struct Switched {
+pub(super) struct Switched {
     ledger: ArcSwap<MemoryLedger>,
     /// It does not answer.
     out: AtomicBool,
     /// It does what it is asked for, and its answers are lost.
-    mute: AtomicBool,
+    pub(super) mute: AtomicBool,
     calls: AtomicU64,
     /// So many replicas are there.
     replicas: AtomicU32,
@@ -68,14 +66,14 @@ impl Ledger for Switched {
     }
 }
 
-struct Scene {
-    ledger: Arc<Switched>,
+pub(super) struct Scene {
+    pub(super) ledger: Arc<Switched>,
     metrics: Arc<Metrics>,
-    clock: Clock,
+    pub(super) clock: Clock,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let clock = Clock::starting_at(1_700_000_000_000);
         let ledger = Switched {
             ledger: ArcSwap::from_pointee(MemoryLedger::new(clock, CountingMetrics::unregistered())),
@@ -88,12 +86,12 @@ impl Scene {
     }
 
     /// A replica.
-    fn guard(&self) -> Guard {
+    pub(super) fn guard(&self) -> Guard {
         let options = Options { budget: BUDGET, checks: true };
         Guard::new(options, self.ledger.clone(), self.clock, &self.metrics)
     }
 
-    fn calls(&self) -> u64 {
+    pub(super) fn calls(&self) -> u64 {
         self.ledger.calls.load(Ordering::Relaxed)
     }
 
@@ -102,12 +100,12 @@ impl Scene {
         self.ledger.ledger.store(Arc::new(MemoryLedger::new(self.clock, CountingMetrics::unregistered())));
     }
 
-    fn out(&self, out: bool) {
+    pub(super) fn out(&self, out: bool) {
         self.ledger.out.store(out, Ordering::Relaxed);
     }
 }
 
-async fn after(millis: u64) {
+pub(super) async fn after(millis: u64) {
     tokio::time::advance(Duration::from_millis(millis)).await;
 }
 

@@ -1,7 +1,9 @@
 //! What may be done once: for all replicas, with answers that are lost, and after an outage.
 
+use std::sync::atomic::Ordering;
+
 use super::*;
-use crate::guard::once::Deed;
+use crate::guard::tests::{BUDGET, Scene, after};
 
 fn order<'a>(key: &'a [&'a [u8]], holder: Holder) -> Deed<'a> {
     Deed { scope: OnceScope::Idempotency, key, holder, ttl: Duration::from_mins(5), deadline: None }
