@@ -42,8 +42,10 @@ fn read(documents: &[Node], entries: &mut Vec<Entry>, report: &mut Report) {
         report.add(1, "deny", "is missing", SHAPE);
         return;
     };
-    let is_empty = list.value.text().is_some_and(str::is_empty);
-    if !matches!(list.value.value, yaml::Value::List(_)) && !is_empty {
+    if list.value.text().is_some_and(str::is_empty) {
+        // As a file that is being written looks for a moment; read as a list of nobody it would let all of them in.
+        report.add(list.line, "deny", "has nothing below it", "write deny: [] where nobody is to be refused");
+    } else if !matches!(list.value.value, yaml::Value::List(_)) {
         report.add(list.line, "deny", format!("is {}", list.value.kind()), SHAPE);
     }
     let path = KeyPath::Root.key("deny");
@@ -79,7 +81,9 @@ fn read_entry(item: &Node, path: KeyPath<'_>, report: &mut Report) -> Option<Ent
         Ok(entry) => Some(entry),
         Err(mistake) => {
             let line = item.get(&mistake.key).map_or(item.line, |entry| entry.line);
-            report.add(line, path.key(&mistake.key), mistake.problem, mistake.remedy);
+            // What is wrong with the whole entry has no key in it.
+            let place = if KEYS.contains(&mistake.key.as_str()) { path.key(&mistake.key) } else { path };
+            report.add(line, place, mistake.problem, mistake.remedy);
             None
         }
     }
@@ -100,7 +104,7 @@ mod tests {
         let entries = parsed(text).unwrap();
         assert_eq!(entries.len(), 2);
         assert_eq!(entries[0].until, Some(1_796_083_200_000));
-        assert!(parsed("deny: []").unwrap().is_empty() && parsed("deny:\n").unwrap().is_empty());
+        assert!(parsed("deny: []").unwrap().is_empty());
     }
 
     #[test]
@@ -113,5 +117,6 @@ mod tests {
         assert_eq!(lines, expected, "{found:#?}");
         assert_eq!(parsed("").unwrap_err().len(), 1);
         assert_eq!(parsed("deny: yes").unwrap_err().len(), 1);
+        assert_eq!(parsed("deny:\n").unwrap_err().len(), 1, "written half");
     }
 }

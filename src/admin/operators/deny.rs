@@ -101,7 +101,9 @@ impl From<ChangeError> for Refusal {
             ChangeError::NotThere(_) => {
                 Self { status: StatusCode::NOT_FOUND, counted: OperatorResult::NoEntry, detail }
             }
-            ChangeError::TooMany | ChangeError::TooLong(_) | ChangeError::Deny(_) => Self::wrong(detail),
+            ChangeError::TooMany | ChangeError::Over | ChangeError::TooLong(_) | ChangeError::Deny(_) => {
+                Self::wrong(detail)
+            }
             ChangeError::Unread(_) | ChangeError::Busy | ChangeError::NotHere(_) => Self::unavailable(detail),
             ChangeError::Store(why) => Self::unsure(format!(
                 "the store does not answer ({why}): this may have been done or not; look at the list"

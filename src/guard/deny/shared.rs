@@ -33,6 +33,9 @@ pub enum ChangeError {
         "operators have made {MAX_SHARED} entries, and may have no more: take some back, or use the deny file"
     )]
     TooMany,
+    /// The entry would mean nobody.
+    #[error("until is over already: write a time to come, or none")]
+    Over,
     /// No list can be made of them.
     #[error(transparent)]
     Deny(#[from] DenyError),
@@ -90,6 +93,7 @@ impl Guard {
             };
             entries.retain(|entry| entry.whom != *whom);
             match change {
+                Change::Add(entry) if entry.is_over(now) => return Err(ChangeError::Over),
                 Change::Add(_) if entries.len() >= MAX_SHARED => return Err(ChangeError::TooMany),
                 Change::Add(entry) => entries.push(entry.clone()),
                 Change::Remove(whom) if entries.len() == count => {
