@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
@@ -66,7 +67,10 @@ impl Once {
     /// An error: the ledger is out or was not asked in time, and nobody knows; it may count as done. Whoever does not do it
     /// then [takes it back](Self::take_back).
     pub async fn first(&self, deed: Deed<'_>) -> Result<bool, StoreError> {
+        // A client that hangs up, and Envoy when it waits no longer, end this where it stands; the order has not passed.
+        let mut unheard = Unheard { once: self, deed: Some(deed) };
         let outcome = self.tried(&deed).await;
+        unheard.deed = None;
         self.reach.metrics.tried_once(deed.scope, *outcome.as_ref().unwrap_or(&OnceOutcome::Unknown));
         Ok(matches!(outcome?, OnceOutcome::First | OnceOutcome::Again))
     }
@@ -76,12 +80,15 @@ impl Once {
     /// it is done.
     pub fn take_back(&self, deed: Deed<'_>) {
         let Deed { scope, holder, .. } = deed;
-        let (key, reach) = (key_of(&deed), self.reach.clone());
-        let Ok(permit) = self.taken_back.clone().try_acquire_owned() else {
+        let (key, now, reach) = (key_of(&deed), self.reach.clock.now_us(), self.reach.clone());
+        // What is over by now is forgotten.
+        self.done.update(key, now, |known| (known.filter(|(by, _)| *by == holder).map(|own| (now, own)), ()));
+        let runtime = Handle::try_current().ok();
+        let Some((runtime, permit)) = runtime.zip(self.taken_back.clone().try_acquire_owned().ok()) else {
             self.reach.metrics.tried_once(scope, OnceOutcome::Stuck);
             return;
         };
-        self.tasks.spawn(async move {
+        let release = async move {
             let _permit = permit;
             for _ in 0..TRIES {
                 if reach.release(key, holder).await.is_ok() {
@@ -90,14 +97,19 @@ impl Once {
                 tokio::time::sleep(TRIED_EVERY).await;
             }
             reach.metrics.tried_once(scope, OnceOutcome::Stuck);
-        });
+        };
+        self.tasks.spawn_on(release, &runtime);
     }
 
     async fn tried(&self, deed: &Deed<'_>) -> Result<OnceOutcome, StoreError> {
         let Deed { holder, ttl, deadline, .. } = *deed;
         let (now, key) = (self.reach.clock.now_us(), key_of(deed));
         if let Some((by, _)) = self.done.get(key, now) {
-            return Ok(if by == holder { OnceOutcome::Again } else { OnceOutcome::Remembered });
+            return Ok(if by.is_of_one_request(holder) {
+                OnceOutcome::Again
+            } else {
+                OnceOutcome::Remembered
+            });
         }
         let ttl = Millis::try_from(ttl.as_millis()).unwrap_or(Millis::MAX).max(1);
         let claim = self.reach.claim(key, holder, ttl);
@@ -109,7 +121,7 @@ impl Once {
         };
         let (outcome, by, left) = match claimed {
             Claimed::First => (OnceOutcome::First, holder, ttl),
-            Claimed::Taken(by, left) if by == holder => (OnceOutcome::Again, by, left),
+            Claimed::Taken(by, left) if by.is_of_one_request(holder) => (OnceOutcome::Again, holder, left),
             // It may be taken back yet.
             Claimed::Taken(by, left) => (OnceOutcome::Repeated, by, left.min(BELIEVED_MS)),
         };
@@ -135,6 +147,20 @@ impl Once {
     pub(super) fn sweep(&self) {
         self.done.sweep(self.reach.clock.now_us());
         self.reach.metrics.set_keys(KeyTable::Done, self.done.len());
+    }
+}
+
+/// A question whose asker may go before it is answered.
+struct Unheard<'a> {
+    once: &'a Once,
+    deed: Option<Deed<'a>>,
+}
+
+impl Drop for Unheard<'_> {
+    fn drop(&mut self) {
+        if let Some(deed) = self.deed.take() {
+            self.once.take_back(deed);
+        }
     }
 }
 

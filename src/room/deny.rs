@@ -34,6 +34,16 @@ pub enum Whom {
     },
 }
 
+impl Whom {
+    /// Whether both mean the same clients: a `User-Agent` is found in any case.
+    pub fn means(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::UserAgent(one), Self::UserAgent(other)) => one.eq_ignore_ascii_case(other),
+            _ => self == other,
+        }
+    }
+}
+
 impl fmt::Display for Whom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -18,10 +18,11 @@ pub trait Ledger: Send + Sync {
     /// Spends one request from a key's quota, if that has any left.
     async fn spend(&self, key: Key, quota: Quota) -> Result<Decision, StoreError>;
 
-    /// Claims a key for `ttl` milliseconds, 1 at least, and keeps who did.
+    /// Claims a key for `ttl` milliseconds, 1 at least, and keeps who did. Another try of the request that has it is told so,
+    /// and has it from then on in place of the one before.
     async fn claim(&self, key: Key, holder: Holder, ttl: Millis) -> Result<Claimed, StoreError>;
 
-    /// Gives a key back, if this one has it. What it has claimed before, answered or not, does not come after this.
+    /// Gives a key back, if this very try has it. What it has claimed before, answered or not, does not come after this.
     async fn release(&self, key: Key, holder: Holder) -> Result<(), StoreError>;
 
     /// Says that a replica is there, and hears how many are, and the document if it is newer than the version `known`.
@@ -73,24 +74,30 @@ pub enum Claimed {
     Taken(Holder, Millis),
 }
 
-/// The request that claims a key, as a number below 2^63: so Redis keeps it in the place of a pointer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// One try of a request to claim a key, as a number below 2^53, which Lua has no trouble with and Redis keeps in the place
+/// of a pointer: 36 bits of which request, 17 of which try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holder(u64);
 
+/// Bits of the number that tell tries of one request apart. `lua/once.lua` has the same.
+const TRY_BITS: u32 = 17;
+
 impl Holder {
-    /// One that is no other: for a request that has no id.
+    /// A try of a request that has no id: no other is the same request.
     pub fn unique() -> Self {
-        Self::of_bytes(&uuid::Uuid::new_v4().into_bytes())
+        Self(random() >> (64 - 36 - TRY_BITS))
     }
 
-    /// The request of this id, which whoever makes requests must not be able to choose.
+    /// A new try of the request of this id, which whoever makes requests must not be able to choose.
     pub fn of(id: &str) -> Self {
-        Self::of_bytes(id.as_bytes())
+        let [head @ .., _, _, _, _, _, _, _, _] = digest(&[b"holder", id.as_bytes()]);
+        let request = u64::from_be_bytes(head) >> (64 - 36);
+        Self(request << TRY_BITS | random() >> (64 - TRY_BITS))
     }
 
-    fn of_bytes(id: &[u8]) -> Self {
-        let [head @ .., _, _, _, _, _, _, _, _] = digest(&[b"holder", id]);
-        Self((u64::from_be_bytes(head) >> 1).max(1))
+    /// Whether both are tries of one request.
+    pub fn is_of_one_request(self, other: Self) -> bool {
+        self.0 >> TRY_BITS == other.0 >> TRY_BITS
     }
 
     /// The one of this number.
@@ -102,6 +109,11 @@ impl Holder {
     pub fn number(self) -> u64 {
         self.0
     }
+}
+
+/// Random bits, the high ones included.
+fn random() -> u64 {
+    uuid::Uuid::new_v4().as_u64_pair().1 << 2
 }
 
 /// A replica that is there.

@@ -1,7 +1,10 @@
 //! The rate limits' twins: random requests of several keys under several quotas, on the rule and on the script.
 
+use anteroom::clock::Clock;
 use anteroom::room::gcra::{self, Quota, Tat};
-use anteroom::store::ledger::{Claimed, Holder, Key, Ledger as _, Offer, Presence};
+use anteroom::store::ledger::{Claimed, Holder, Key, Ledger, Offer, Presence};
+use anteroom::store::memory::ledger::MemoryLedger;
+use anteroom::telemetry::metrics::Metrics;
 use futures_util::future::join_all;
 use proptest::prelude::*;
 
@@ -109,6 +112,24 @@ fn nothing_stays_and_little_is_kept() {
             let again = ledger.claim(key, Holder::of("18"), 300_000).await.unwrap();
             let Claimed::Taken(holder, left) = again else { panic!("twice") };
             assert!(holder == by && (200_000..=300_000).contains(&left), "{holder:?}: {left}");
+        }
+        let (first, second, other) = (Holder::of("17"), Holder::of("17"), Holder::unique());
+        let memory = MemoryLedger::new(Clock::system(), Metrics::new(1).counting());
+        for ledger in [&ledger as &dyn Ledger, &memory] {
+            let claims = async |holder| ledger.claim(key(4), holder, 300_000).await.unwrap();
+            assert_eq!(claims(first).await, Claimed::First);
+            assert!(
+                matches!(claims(second).await, Claimed::Taken(holder, _) if holder == first),
+                "takes it over"
+            );
+            ledger.release(key(4), first).await.unwrap();
+            assert!(
+                matches!(claims(other).await, Claimed::Taken(holder, _) if holder == second),
+                "is not the first's"
+            );
+            ledger.release(key(4), second).await.unwrap();
+            assert_eq!(claims(other).await, Claimed::First);
+            assert!(!other.is_of_one_request(first) && second.is_of_one_request(first) && second != first);
         }
         let presence = Presence { id: uuid::Uuid::new_v4(), checks: true };
         ledger.sync(&presence, 0, Offer::Nothing).await.unwrap();

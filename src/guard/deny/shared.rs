@@ -91,7 +91,7 @@ impl Guard {
                 Change::Add(entry) => &entry.whom,
                 Change::Remove(whom) => whom,
             };
-            entries.retain(|entry| entry.whom != *whom);
+            entries.retain(|entry| !entry.whom.means(whom));
             match change {
                 Change::Add(entry) if entry.is_over(now) => return Err(ChangeError::Over),
                 Change::Add(_) if entries.len() >= MAX_SHARED => return Err(ChangeError::TooMany),

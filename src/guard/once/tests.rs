@@ -120,6 +120,39 @@ async fn what_was_refused_while_nobody_knew_is_done_by_the_next_try() {
     assert!(!guards[1].once.first(order(lost, Holder::unique())).await.unwrap(), "it was another's by then");
 }
 
+/// Envoy asks another replica about a request whose answer was lost on the way; what the first one then takes back is
+/// its own try.
+#[tokio::test(start_paused = true)]
+async fn a_try_that_is_taken_back_does_not_undo_another_of_the_same_request() {
+    let scene = Scene::new();
+    let guards = [scene.guard(), scene.guard(), scene.guard()];
+    let key: &[&[u8]] = &[b"k1"];
+    let [one, other] = [order(key, Holder::of("17")), order(key, Holder::of("17"))];
+    scene.ledger.mute.store(true, Ordering::Relaxed);
+    assert!(guards[0].once.first(one).await.is_err());
+    scene.ledger.mute.store(false, Ordering::Relaxed);
+    assert!(guards[1].once.first(other).await.unwrap(), "it passes");
+    guards[0].once.take_back(one);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for guard in &guards {
+        assert!(!guard.once.first(order(key, Holder::unique())).await.unwrap(), "and is not forgotten");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_hangs_up_before_the_answer_may_send_the_same_again() {
+    let scene = Scene::new();
+    let guards = [scene.guard(), scene.guard()];
+    let key: &[&[u8]] = &[b"k1"];
+    scene.ledger.mute.store(true, Ordering::Relaxed);
+    let asked = guards[0].once.first(order(key, Holder::of("17")));
+    assert!(tokio::time::timeout(Duration::from_millis(10), asked).await.is_err(), "it has hung up");
+    scene.ledger.mute.store(false, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert!(guards[1].once.first(order(key, Holder::of("18"))).await.unwrap());
+    assert!(!guards[0].once.first(order(key, Holder::of("17"))).await.unwrap(), "that was once");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_comes_too_late_is_not_asked_and_nobody_waits_beyond_the_deadline() {
     let scene = Scene::new();

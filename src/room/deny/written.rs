@@ -87,8 +87,7 @@ impl Written {
                 let remedy = format!("write at least {MIN_USER_AGENT} bytes of it");
                 return Err(wrong("user_agent", format!("{} is in too many", quoted(&text)), &remedy));
             }
-            // Found in any case, so it is one entry however it is written.
-            (None, Some(text), None) => Whom::UserAgent(text.to_ascii_lowercase()),
+            (None, Some(text), None) => Whom::UserAgent(text),
             (None, None, Some(name)) => Whom::Subject { issuer, name },
             _ => {
                 let problem = "is to mean one of ip, user_agent and subject".to_owned();

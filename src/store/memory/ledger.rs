@@ -75,7 +75,10 @@ impl Ledger for MemoryLedger {
         let until = now.saturating_add(ttl.max(1).saturating_mul(1_000));
         let (claimed, evicted) = self.claimed.update(key, now, |taken| match taken {
             None => (Some((until, (holder, until))), Claimed::First),
-            Some((holder, until)) => (None, Claimed::Taken(holder, (until - now).div_ceil(1_000))),
+            Some((by, until)) => {
+                let taken_over = by.is_of_one_request(holder).then_some((until, (holder, until)));
+                (taken_over, Claimed::Taken(by, (until - now).div_ceil(1_000)))
+            }
         });
         self.metrics.evicted(KeyTable::Claimed, evicted);
         Ok(claimed)
@@ -133,11 +136,12 @@ mod tests {
         }
         assert_eq!(allowed, [true, true, false]);
         assert!(ledger.spend(Key::of(&[b"b"]), quota).await.unwrap().allowed, "another key");
-        assert_eq!(ledger.claim(key, Holder::of("a"), 300).await.unwrap(), Claimed::First);
+        let first = Holder::of("a");
+        assert_eq!(ledger.claim(key, first, 300).await.unwrap(), Claimed::First);
         tokio::time::advance(Duration::from_millis(100)).await;
         assert!(ledger.spend(key, quota).await.unwrap().allowed);
         let taken = ledger.claim(key, Holder::of("b"), 300).await.unwrap();
-        assert_eq!(taken, Claimed::Taken(Holder::of("a"), 200));
+        assert_eq!(taken, Claimed::Taken(first, 200));
         tokio::time::advance(Duration::from_millis(200)).await;
         assert_eq!(ledger.claim(key, Holder::of("a"), 300).await.unwrap(), Claimed::First);
         tokio::time::advance(Duration::from_secs(1)).await;
