@@ -4,7 +4,7 @@
 -- server's run_id, which is of no matter here. Answers two numbers for each key: 0 if it is claimed or given back now, or
 -- for how many milliseconds more it is taken, 1 at least; and whose number it had.
 
--- The last 17 bits of a number tell tries of one request apart.
+-- The last 17 bits of a number tell tries of one request apart; 0 for several of them.
 local TRIES = 2 ^ 17
 
 local answers = {}
@@ -16,8 +16,12 @@ for index, key in ipairs(KEYS) do
   -- A number takes no memory of its own.
   elseif not redis.call('SET', key, holder, 'NX', 'PX', ttl) then
     left, had = math.max(redis.call('PTTL', key), 1), redis.call('GET', key) or '0'
-    -- Another try of the same request has it from now on: what the one before gives back is not this one's.
-    if math.floor(had / TRIES) == math.floor(holder / TRIES) then redis.call('SET', key, holder, 'PX', left) end
+    -- Of several tries of a request nobody knows which will be heard, nor in which order they came here: none of them can
+    -- give the key back.
+    local request = math.floor(holder / TRIES)
+    if math.floor(had / TRIES) == request then
+      redis.call('SET', key, string.format('%.0f', request * TRIES), 'PX', left)
+    end
   end
   answers[2 * index - 1], answers[2 * index] = left, had
 end

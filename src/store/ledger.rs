@@ -18,11 +18,11 @@ pub trait Ledger: Send + Sync {
     /// Spends one request from a key's quota, if that has any left.
     async fn spend(&self, key: Key, quota: Quota) -> Result<Decision, StoreError>;
 
-    /// Claims a key for `ttl` milliseconds, 1 at least, and keeps who did. Another try of the request that has it is told so,
-    /// and has it from then on in place of the one before.
+    /// Claims a key for `ttl` milliseconds, 1 at least, and keeps who did. Another try of the request that has it is told so, and
+    /// from then on [both](Holder::of_several) have it: nobody knows which of them will be heard.
     async fn claim(&self, key: Key, holder: Holder, ttl: Millis) -> Result<Claimed, StoreError>;
 
-    /// Gives a key back, if this very try has it. What it has claimed before, answered or not, does not come after this.
+    /// Gives a key back, if this very try alone has it. What it has claimed before, answered or not, does not come after this.
     async fn release(&self, key: Key, holder: Holder) -> Result<(), StoreError>;
 
     /// Says that a replica is there, and hears how many are, and the document if it is newer than the version `known`.
@@ -85,14 +85,20 @@ const TRY_BITS: u32 = 17;
 impl Holder {
     /// A try of a request that has no id: no other is the same request.
     pub fn unique() -> Self {
-        Self(random() >> (64 - 36 - TRY_BITS))
+        Self(random() >> (64 - 36 - TRY_BITS) | 1)
     }
 
     /// A new try of the request of this id, which whoever makes requests must not be able to choose.
     pub fn of(id: &str) -> Self {
         let [head @ .., _, _, _, _, _, _, _, _] = digest(&[b"holder", id.as_bytes()]);
         let request = u64::from_be_bytes(head) >> (64 - 36);
-        Self(request << TRY_BITS | random() >> (64 - TRY_BITS))
+        Self(request << TRY_BITS | random() >> (64 - TRY_BITS) | 1)
+    }
+
+    /// Several tries of this request, none of them in particular: no try has this number.
+    #[must_use]
+    pub fn of_several(self) -> Self {
+        Self(self.0 >> TRY_BITS << TRY_BITS)
     }
 
     /// Whether both are tries of one request.

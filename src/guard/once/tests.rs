@@ -124,14 +124,29 @@ async fn what_was_refused_while_nobody_knew_is_done_by_the_next_try() {
 /// its own try.
 #[tokio::test(start_paused = true)]
 async fn a_try_that_is_taken_back_does_not_undo_another_of_the_same_request() {
+    for comes_late in [false, true] {
+        a_try_is_taken_back(comes_late).await;
+    }
+}
+
+async fn a_try_is_taken_back(comes_late: bool) {
     let scene = Scene::new();
     let guards = [scene.guard(), scene.guard(), scene.guard()];
     let key: &[&[u8]] = &[b"k1"];
     let [one, other] = [order(key, Holder::of("17")), order(key, Holder::of("17"))];
-    scene.ledger.mute.store(true, Ordering::Relaxed);
-    assert!(guards[0].once.first(one).await.is_err());
-    scene.ledger.mute.store(false, Ordering::Relaxed);
+    let lost = async || {
+        scene.ledger.mute.store(true, Ordering::Relaxed);
+        assert!(guards[0].once.first(one).await.is_err());
+        scene.ledger.mute.store(false, Ordering::Relaxed);
+    };
+    // The first comes to the ledger before the other, or after it.
+    if !comes_late {
+        lost().await;
+    }
     assert!(guards[1].once.first(other).await.unwrap(), "it passes");
+    if comes_late {
+        lost().await;
+    }
     guards[0].once.take_back(one);
     tokio::time::sleep(Duration::from_secs(2)).await;
     for guard in &guards {

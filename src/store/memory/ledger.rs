@@ -76,8 +76,8 @@ impl Ledger for MemoryLedger {
         let (claimed, evicted) = self.claimed.update(key, now, |taken| match taken {
             None => (Some((until, (holder, until))), Claimed::First),
             Some((by, until)) => {
-                let taken_over = by.is_of_one_request(holder).then_some((until, (holder, until)));
-                (taken_over, Claimed::Taken(by, (until - now).div_ceil(1_000)))
+                let both = by.is_of_one_request(holder).then_some((until, (by.of_several(), until)));
+                (both, Claimed::Taken(by, (until - now).div_ceil(1_000)))
             }
         });
         self.metrics.evicted(KeyTable::Claimed, evicted);
