@@ -110,11 +110,14 @@ async fn what_is_wrong_is_told_and_changes_nothing() {
     assert_eq!(here.ask("GET /deny?limit=0", "").await.0, 400);
     assert_eq!(here.ask("POST /deny", " ".repeat(4 * 1024 + 1)).await.0, 413);
     assert!(one.denials.is_empty());
-    let again = r#"{"ip": "192.0.2.1", "until": "2000-01-01T00:00:00Z"}"#;
-    here.done("POST /deny", again).await;
+    let over = r#"{"ip": "192.0.2.1", "until": "2000-01-01T00:00:00Z"}"#;
+    assert_eq!(here.ask("POST /deny", over).await.0, 400, "it would refuse nobody");
+    here.done("POST /deny", r#"{"ip": "192.0.2.1", "until": "2199-01-01T00:00:00Z"}"#).await;
     here.done("POST /deny", r#"{"ip": "192.0.2.1"}"#).await;
     assert_eq!(one.denials.listed(0, 10).1, 1, "in place of the one for the same");
     assert!(refuses(&one, "192.0.2.1"));
+    here.done("POST /deny", r#"{"user_agent": "BadBot"}"#).await;
+    here.done("DELETE /deny", r#"{"user_agent": "badbot"}"#).await;
 }
 
 /// It was shared first: others had it, and its operator was told that it had been refused.
