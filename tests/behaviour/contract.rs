@@ -271,7 +271,8 @@ fn room(call: &str) -> String {
     format!("{method} /anteroom/v1/rooms/shop/{call}")
 }
 
-const CALLS: [&str; 8] = [
+/// Every call on a room.
+pub(crate) const CALLS: [&str; 8] = [
     "POST join",
     "GET position",
     "GET stream",

@@ -11,23 +11,12 @@ use anteroom::routes::Routes;
 use tonic::{Code, Request};
 
 use crate::api::Api;
+use crate::contract::CALLS;
 use crate::gate::{ask, question};
 use crate::identity::Users;
 use crate::jwks_server::{JwksServer, Says};
 use crate::signer::{Signer, jwks};
 use crate::world::{Doors, World};
-
-/// Every call on a room.
-const CALLS: [&str; 8] = [
-    "POST join",
-    "GET position",
-    "GET stream",
-    "POST enter",
-    "POST leave",
-    "POST away",
-    "DELETE ticket",
-    "DELETE pass",
-];
 
 /// The API with these gates before it, the polling API included.
 fn behind(doors: Doors, words: &str) -> Api {
