@@ -2,6 +2,7 @@
 
 pub mod forward;
 pub mod grpc;
+mod idempotency;
 mod identity;
 pub mod limits;
 mod order;
@@ -239,13 +240,16 @@ impl Gate {
         let meant = room.as_ref().map(|(policy, _)| policy.clone());
         let refused =
             |reason| Verdict::Refuse { room: meant.as_ref().map(|policy| policy.room.clone()), reason };
-        if let Some(reason) = self.turned_away(question, meant.as_deref(), &gates, purpose, deadline).await {
-            return (refused(reason), meant);
-        }
+        let key = match self.turned_away(question, meant.as_deref(), &gates, purpose, deadline).await {
+            Ok(key) => key,
+            Err(reason) => return (refused(reason), meant),
+        };
+        let repeat = async |policy: Option<&Policy>, verdict: &Verdict| {
+            self.stopped_as_repeat(question, policy, key?, verdict, purpose, deadline).await
+        };
         let Some((policy, source)) = room else {
             let verdict = Verdict::Bypass(Bypass::NoRoom);
-            let repeat = self.stopped_as_repeat(question, None, &gates, &verdict, purpose, deadline).await;
-            return (repeat.map_or(verdict, refused), None);
+            return (repeat(None, &verdict).await.map_or(verdict, refused), None);
         };
         let shown = self.shown(question, &policy);
         let check = self.rooms.check(&policy, source, question.is_preflight(), &shown);
@@ -253,9 +257,7 @@ impl Gate {
             Ok(verdict) => verdict,
             Err(_) => self.rooms.out_of_time(&policy, &shown),
         };
-        let repeat =
-            self.stopped_as_repeat(question, Some(&policy), &gates, &verdict, purpose, deadline).await;
-        if let Some(reason) = repeat {
+        if let Some(reason) = repeat(Some(&policy), &verdict).await {
             verdict = refused(reason);
         }
         if let Verdict::Error { message } = &verdict

@@ -75,6 +75,26 @@ impl Once {
         Ok(matches!(outcome?, OnceOutcome::First | OnceOutcome::Again))
     }
 
+    /// Whether another request has done this by now. It does not count as done for being asked about; it is counted as a
+    /// try if it was done.
+    ///
+    /// An error: the ledger is out or was not asked in time, and nobody knows.
+    pub async fn is_done(&self, deed: Deed<'_>) -> Result<bool, StoreError> {
+        let (now, key) = (self.reach.clock.now_us(), key_of(&deed));
+        let outcome = match self.remembered(key, deed.holder, now) {
+            Some(outcome) => outcome,
+            None => match in_time(deed.deadline, self.reach.look(key)).await? {
+                Claimed::First => return Ok(false),
+                Claimed::Taken(by, left) => self.taken(key, deed.holder, now, by, left),
+            },
+        };
+        let is_done = outcome != OnceOutcome::Again;
+        if is_done {
+            self.reach.metrics.tried_once(deed.scope, outcome);
+        }
+        Ok(is_done)
+    }
+
     /// Sees to it that a deed of which nobody knew, and which was not done, does not count as done: its answer may have been
     /// lost on the way back. In the background, as soon as the ledger answers; whoever tries again before that is told that
     /// it is done.
@@ -104,32 +124,41 @@ impl Once {
     async fn tried(&self, deed: &Deed<'_>) -> Result<OnceOutcome, StoreError> {
         let Deed { holder, ttl, deadline, .. } = *deed;
         let (now, key) = (self.reach.clock.now_us(), key_of(deed));
-        if let Some((by, _)) = self.done.get(key, now) {
-            return Ok(if by.is_of_one_request(holder) {
-                OnceOutcome::Again
-            } else {
-                OnceOutcome::Remembered
-            });
+        if let Some(outcome) = self.remembered(key, holder, now) {
+            return Ok(outcome);
         }
         let ttl = Millis::try_from(ttl.as_millis()).unwrap_or(Millis::MAX).max(1);
-        let claim = self.reach.claim(key, holder, ttl);
-        let claimed = match deadline {
-            None => claim.await?,
-            // A question that is already too late would use the key up for nothing.
-            Some(deadline) if deadline <= Instant::now() => return Err(late()),
-            Some(deadline) => timeout_at(deadline, claim).await.unwrap_or_else(|_| Err(late()))?,
-        };
-        let (outcome, by, left) = match claimed {
-            Claimed::First => (OnceOutcome::First, holder, ttl),
-            Claimed::Taken(by, left) if by.is_of_one_request(holder) => (OnceOutcome::Again, holder, left),
-            // It may be taken back yet.
-            Claimed::Taken(by, left) => (OnceOutcome::Repeated, by, left.min(BELIEVED_MS)),
-        };
-        // From before the question: here it is free again no later than in the ledger.
+        match in_time(deadline, self.reach.claim(key, holder, ttl)).await? {
+            Claimed::First => {
+                self.remember(key, holder, now, ttl);
+                Ok(OnceOutcome::First)
+            }
+            Claimed::Taken(by, left) => Ok(self.taken(key, holder, now, by, left)),
+        }
+    }
+
+    /// What a try comes to by what is remembered here.
+    fn remembered(&self, key: Key, holder: Holder, now: Micros) -> Option<OnceOutcome> {
+        let (by, _) = self.done.get(key, now)?;
+        Some(if by.is_of_one_request(holder) { OnceOutcome::Again } else { OnceOutcome::Remembered })
+    }
+
+    /// What a try comes to by what the ledger says: it is done.
+    fn taken(&self, key: Key, holder: Holder, now: Micros, by: Holder, left: Millis) -> OnceOutcome {
+        if by.is_of_one_request(holder) {
+            self.remember(key, holder, now, left);
+            return OnceOutcome::Again;
+        }
+        // It may be taken back yet.
+        self.remember(key, by, now, left.min(BELIEVED_MS));
+        OnceOutcome::Repeated
+    }
+
+    /// Remembers from before the question, `now`: here it is free again no later than in the ledger.
+    fn remember(&self, key: Key, by: Holder, now: Micros, left: Millis) {
         let until = now.saturating_add(left.saturating_mul(1_000));
         let ((), evicted) = self.done.update(key, now, |_| (Some((until, (by, until))), ()));
         self.reach.metrics.evicted(KeyTable::Done, evicted);
-        Ok(outcome)
     }
 
     /// Waits for what is being taken back, a second at most: what is left then counts as done for its time.
@@ -166,6 +195,18 @@ impl Drop for Unheard<'_> {
 
 fn key_of(deed: &Deed<'_>) -> Key {
     Key::of(&[&[b"once", deed.scope.as_str().as_bytes()], deed.key].concat())
+}
+
+/// Asks the ledger, but not when that is already too late: it would use a key up for nothing.
+async fn in_time<T>(
+    deadline: Option<Instant>,
+    asked: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    match deadline {
+        None => asked.await,
+        Some(deadline) if deadline <= Instant::now() => Err(late()),
+        Some(deadline) => timeout_at(deadline, asked).await.unwrap_or_else(|_| Err(late())),
+    }
 }
 
 fn late() -> StoreError {

@@ -64,6 +64,10 @@ impl Reach {
         self.asked(StoreOp::Claim, key, self.ledger.claim(key, holder, ttl)).await
     }
 
+    pub(super) async fn look(&self, key: Key) -> Result<Claimed, StoreError> {
+        self.asked(StoreOp::Claim, key, self.ledger.look(key)).await
+    }
+
     pub(super) async fn release(&self, key: Key, holder: Holder) -> Result<(), StoreError> {
         self.asked(StoreOp::Claim, key, self.ledger.release(key, holder)).await
     }

@@ -54,6 +54,11 @@ impl Ledger for Switched {
         claimed
     }
 
+    async fn look(&self, key: Key) -> Result<Claimed, StoreError> {
+        self.called().await?;
+        self.ledger.load_full().look(key).await
+    }
+
     async fn release(&self, key: Key, holder: Holder) -> Result<(), StoreError> {
         self.called().await?;
         self.ledger.load_full().release(key, holder).await

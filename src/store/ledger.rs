@@ -22,6 +22,9 @@ pub trait Ledger: Send + Sync {
     /// from then on [both](Holder::of_several) have it: nobody knows which of them will be heard.
     async fn claim(&self, key: Key, holder: Holder, ttl: Millis) -> Result<Claimed, StoreError>;
 
+    /// What a claim of a key would come to now. Claims nothing.
+    async fn look(&self, key: Key) -> Result<Claimed, StoreError>;
+
     /// Gives a key back, if this very try alone has it. What it has claimed before, answered or not, does not come after this.
     async fn release(&self, key: Key, holder: Holder) -> Result<(), StoreError>;
 

@@ -151,6 +151,10 @@ impl Ledger for Out {
         out()
     }
 
+    async fn look(&self, _: Key) -> Result<Claimed, StoreError> {
+        out()
+    }
+
     async fn release(&self, _: Key, _: Holder) -> Result<(), StoreError> {
         out()
     }

@@ -71,7 +71,7 @@ pub(crate) fn status(response: &CheckResponse) -> (i32, bool) {
     }
 }
 
-fn body(response: &CheckResponse) -> serde_json::Value {
+pub(crate) fn body(response: &CheckResponse) -> serde_json::Value {
     match response.http_response.as_ref().unwrap() {
         HttpResponse::DeniedResponse(denied) | HttpResponse::ErrorResponse(denied) => {
             serde_json::from_str(&denied.body).unwrap()

@@ -3,7 +3,7 @@
 use anteroom::authz::Gate;
 use anteroom::pb::envoy::service::auth::v3::CheckRequest;
 
-use crate::gate::{ask, question, status};
+use crate::gate::{ask, body, question, status};
 use crate::world::World;
 
 const KEY: &str = "8e03978e-40d5-43dd-bc93-6894a57f9324";
@@ -54,4 +54,45 @@ async fn a_request_id_of_the_clients_choice_lets_no_second_order_through() {
     assert_eq!(answer(&gate, order("19", "17")).await, 409, "the id of the stream that was first");
     assert_eq!(answer(&gate, order("", "17")).await, 409, "a proxy that names no stream");
     assert_eq!(answer(&gate, order("", "17")).await, 409);
+}
+
+/// A user's keys are the user's: a repeat is known before the line, whatever it shows, at every replica.
+#[tokio::test(start_paused = true)]
+async fn a_repeat_by_a_user_without_a_cookie_takes_no_number() {
+    let world = World::new();
+    let beside = world.beside();
+    let gates = [world.gate(10), beside.gate(10)];
+    let in_a_full_room = |mut order: CheckRequest| {
+        let stated = &mut order.attributes.as_mut().unwrap().context_extensions;
+        stated.insert("capacity".into(), "1".into());
+        order
+    };
+    assert_eq!(answer(&gates[0], in_a_full_room(order("17", "a"))).await, 200);
+    for stream in ["18", "19", "20"] {
+        for gate in &gates {
+            assert_eq!(answer(gate, in_a_full_room(order(stream, "a"))).await, 409);
+        }
+    }
+    let newcomer = question("room=shop capacity=1 idempotency=require", &[]);
+    assert_eq!(body(&ask(&gates[1], newcomer).await)["number"], 2);
+    // Asked about once more, the one that passed is none.
+    assert_eq!(answer(&gates[1], in_a_full_room(order("17", "a"))).await, 429, "without its pass it waits");
+}
+
+/// Who waits has not passed: being asked about uses up no key.
+#[tokio::test(start_paused = true)]
+async fn an_order_that_waits_is_no_repeat_of_itself() {
+    let world = World::new();
+    let gate = world.gate(10);
+    let stated = |capacity: &str| {
+        let mut order = order("17", "a");
+        let stated = &mut order.attributes.as_mut().unwrap().context_extensions;
+        stated.extend([("capacity".into(), capacity.into()), ("identity".into(), "subject".into())]);
+        order
+    };
+    for _ in 0..3 {
+        assert_eq!(answer(&gate, stated("0")).await, 429);
+    }
+    world.rooms.refresh(&world.room("capacity=5 identity=subject")).await.unwrap();
+    assert_eq!(answer(&gate, stated("5")).await, 200);
 }

@@ -117,7 +117,13 @@ fn nothing_stays_and_little_is_kept() {
         let memory = MemoryLedger::new(Clock::system(), Metrics::new(1).counting());
         for ledger in [&ledger as &dyn Ledger, &memory] {
             let claims = async |holder| ledger.claim(key(4), holder, 300_000).await.unwrap();
+            let looks = async || ledger.look(key(4)).await.unwrap();
+            for _ in 0..2 {
+                assert_eq!(looks().await, Claimed::First, "that claims nothing");
+            }
             assert_eq!(claims(other).await, Claimed::First);
+            let Claimed::Taken(holder, left) = looks().await else { panic!("it is claimed") };
+            assert!(holder == other && (200_000..=300_000).contains(&left), "{holder:?}: {left}");
             ledger.release(key(4), first).await.unwrap();
             assert!(
                 matches!(claims(first).await, Claimed::Taken(holder, _) if holder == other),
@@ -125,6 +131,7 @@ fn nothing_stays_and_little_is_kept() {
             );
             ledger.release(key(4), other).await.unwrap();
             assert_eq!(claims(first).await, Claimed::First);
+            assert!(matches!(looks().await, Claimed::Taken(holder, _) if holder == first));
             assert!(matches!(claims(second).await, Claimed::Taken(holder, _) if holder == first));
             for try_ in [first, second] {
                 // The other may have been heard.

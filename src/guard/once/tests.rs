@@ -185,3 +185,26 @@ async fn what_comes_too_late_is_not_asked_and_nobody_waits_beyond_the_deadline()
     assert_eq!(begun.elapsed().as_millis(), 10, "the budget is {BUDGET:?}");
     assert!(guard.once.first(due(&[b"k1"], 0)).await.unwrap(), "what is known needs no time");
 }
+
+#[tokio::test(start_paused = true)]
+async fn asking_whether_something_is_done_does_not_do_it() {
+    let scene = Scene::new();
+    let guards = [scene.guard(), scene.guard()];
+    let one = || order(&[b"k1"], Holder::of("17"));
+    let other = || order(&[b"k1"], Holder::of("18"));
+    for guard in guards.iter().chain(&guards) {
+        assert!(!guard.once.is_done(one()).await.unwrap() && !guard.once.is_done(other()).await.unwrap());
+    }
+    assert!(guards[0].once.first(one()).await.unwrap());
+    for guard in &guards {
+        assert!(guard.once.is_done(other()).await.unwrap());
+        assert!(!guard.once.is_done(one()).await.unwrap(), "not by another request");
+    }
+    let calls = scene.calls();
+    assert!(guards[1].once.is_done(other()).await.unwrap());
+    assert_eq!(scene.calls(), calls, "it is known by now");
+    after(300_000).await;
+    assert!(!guards[1].once.is_done(other()).await.unwrap());
+    scene.out(true);
+    assert!(guards[1].once.is_done(other()).await.is_err(), "nobody knows");
+}

@@ -84,6 +84,12 @@ impl Ledger for MemoryLedger {
         Ok(claimed)
     }
 
+    async fn look(&self, key: Key) -> Result<Claimed, StoreError> {
+        let now = self.clock.now_us();
+        let taken = self.claimed.get(key, now);
+        Ok(taken.map_or(Claimed::First, |(by, until)| Claimed::Taken(by, (until - now).div_ceil(1_000))))
+    }
+
     async fn release(&self, key: Key, holder: Holder) -> Result<(), StoreError> {
         let now = self.clock.now_us();
         // What is over by now is free.

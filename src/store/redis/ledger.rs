@@ -24,8 +24,14 @@ use crate::store::ledger::{
 /// ([`crate::room::name::RoomName::RULE`]).
 const MUSTER: &str = "~muster";
 
-/// In place of how long a key is claimed: it is given back. In the same lane as claims, so that it comes behind them.
-const GIVEN_BACK: Millis = 0;
+/// What is asked about a key, in one lane: what is given back comes behind its claim.
+#[derive(Clone, Copy)]
+enum Wish {
+    /// It is claimed for so long.
+    Claim(Holder, Millis),
+    GiveBack(Holder),
+    Look,
+}
 
 /// The ledger over Redis.
 pub struct RedisLedger {
@@ -53,7 +59,7 @@ impl Gathered for Spend {
 
 impl Gathered for Claim {
     type Call = ();
-    type Item = (Key, Holder, Millis);
+    type Item = (Key, Wish);
     type Answer = Claimed;
 }
 
@@ -78,6 +84,11 @@ impl RedisStore {
 impl RedisLedger {
     fn bucket(&self, key: Key) -> &Arc<Bucket> {
         &self.buckets[usize::from(key.bucket())]
+    }
+
+    async fn wish(&self, key: Key, wish: Wish) -> Result<Claimed, StoreError> {
+        let bucket = self.bucket(key);
+        one(bucket.claim.pass(bucket, &self.tasks, &(), &[(key, wish)]).await?)
     }
 
     async fn muster(
@@ -109,13 +120,15 @@ impl Ledger for RedisLedger {
     }
 
     async fn claim(&self, key: Key, holder: Holder, ttl: Millis) -> Result<Claimed, StoreError> {
-        let bucket = self.bucket(key);
-        one(bucket.claim.pass(bucket, &self.tasks, &(), &[(key, holder, ttl.max(1))]).await?)
+        self.wish(key, Wish::Claim(holder, ttl.max(1))).await
+    }
+
+    async fn look(&self, key: Key) -> Result<Claimed, StoreError> {
+        self.wish(key, Wish::Look).await
     }
 
     async fn release(&self, key: Key, holder: Holder) -> Result<(), StoreError> {
-        let bucket = self.bucket(key);
-        one(bucket.claim.pass(bucket, &self.tasks, &(), &[(key, holder, GIVEN_BACK)]).await?).map(drop)
+        self.wish(key, Wish::GiveBack(holder)).await.map(drop)
     }
 
     async fn sync(&self, presence: &Presence, known: u64, offer: Offer<'_>) -> Result<Muster, StoreError> {
@@ -142,12 +155,16 @@ impl Runner<Spend> for Bucket {
 
 #[async_trait]
 impl Runner<Claim> for Bucket {
-    async fn run(&self, (): (), claims: Vec<(Key, Holder, Millis)>) -> Result<Vec<Claimed>, StoreError> {
-        let of_each = claims.iter().map(|(_, holder, ttl)| [*ttl, holder.number()]);
-        let args = of_each.flatten().map(|number| number.to_string().into()).collect();
-        let keys = claims.iter().map(|(key, ..)| self.key('o', *key)).collect();
+    async fn run(&self, (): (), wishes: Vec<(Key, Wish)>) -> Result<Vec<Claimed>, StoreError> {
+        let of_each = wishes.iter().map(|(_, wish)| match wish {
+            Wish::Claim(holder, ttl) => [ttl.to_string(), holder.number().to_string()],
+            Wish::GiveBack(holder) => ["0".to_owned(), holder.number().to_string()],
+            Wish::Look => ["look".to_owned(), "0".to_owned()],
+        });
+        let args = of_each.flatten().map(Bytes::from).collect();
+        let keys = wishes.iter().map(|(key, _)| self.key('o', *key)).collect();
         let answer = script(&self.link, &self.tag, &self.link.scripts.once, keys, args).await?;
-        Ok(claimed(answer, claims.len())?)
+        Ok(claimed(answer, wishes.len())?)
     }
 }
 
