@@ -238,8 +238,7 @@ impl Gate {
             Err(mistakes) => return (self.misconfigured(question, &mistakes), None),
         };
         let meant = room.as_ref().map(|(policy, _)| policy.clone());
-        let refused =
-            |reason| Verdict::Refuse { room: meant.as_ref().map(|policy| policy.room.clone()), reason };
+        let refused = |reason| Verdict::refuse(meant.as_ref().map(|policy| &policy.room), reason);
         let key = match self.turned_away(question, meant.as_deref(), &gates, purpose, deadline).await {
             Ok(key) => key,
             Err(reason) => return (refused(reason), meant),
@@ -258,7 +257,8 @@ impl Gate {
             Err(_) => self.rooms.out_of_time(&policy, &shown),
         };
         if let Some(reason) = repeat(Some(&policy), &verdict).await {
-            verdict = refused(reason);
+            let kept = if let Verdict::Admit(admission) = verdict { Some(admission) } else { None };
+            verdict = Verdict::Refuse { room: Some(policy.room.clone()), reason, kept };
         }
         if let Verdict::Error { message } = &verdict
             && self.mistakes.is_news(message)

@@ -85,8 +85,12 @@ pub fn render<'v>(
             let denial = Denial::hold(room, *status, *retry_after, question, page);
             denial.readable_by(origins, question).into_response()
         }
-        Verdict::Refuse { room, reason } => {
-            Denial::refuse(room.as_ref(), *reason, question).readable_by(origins, question).into_response()
+        Verdict::Refuse { room, reason, kept } => {
+            let mut denial = Denial::refuse(room.as_ref(), *reason, question);
+            if let Some(admission) = kept {
+                denial.keep(admission, question, cookies);
+            }
+            denial.readable_by(origins, question).into_response()
         }
         Verdict::Error { message } => {
             Denial::error(message, question).readable_by(origins, question).into_error_response()

@@ -35,12 +35,21 @@ pub enum Verdict {
         room: Option<RoomName>,
         /// Why.
         reason: Refusal,
+        /// The place that it was given before: its visitor keeps it, and need not take another one.
+        kept: Option<Admission>,
     },
     /// The question could not be understood or answered: an `error_response`.
     Error {
         /// What was wrong and what would be right; for the log and the body, free of secrets.
         message: String,
     },
+}
+
+impl Verdict {
+    /// Not let in, without a place.
+    pub fn refuse(room: Option<&RoomName>, reason: Refusal) -> Self {
+        Self::Refuse { room: room.cloned(), reason, kept: None }
+    }
 }
 
 /// Why a request passes untouched.
@@ -253,7 +262,7 @@ pub fn decide(facts: &Facts<'_>) -> Step {
 pub fn without_store(policy: &Policy) -> Verdict {
     match policy.on_outage {
         OnOutage::Open => Verdict::Bypass(Bypass::Outage),
-        OnOutage::Closed => Verdict::Refuse { room: Some(policy.room.clone()), reason: Refusal::Outage },
+        OnOutage::Closed => Verdict::refuse(Some(&policy.room), Refusal::Outage),
         OnOutage::Hold => Verdict::Hold {
             room: policy.room.clone(),
             status: policy.waiting_status,

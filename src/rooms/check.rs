@@ -97,7 +97,7 @@ impl Rooms {
             now: self.now(),
         };
         let verdict = match (decide(&facts), &pass, &ticket) {
-            (Step::Refuse(reason), ..) => Verdict::Refuse { room: Some(room.name.clone()), reason },
+            (Step::Refuse(reason), ..) => Verdict::refuse(Some(&room.name), reason),
             (Step::Admit, Some((claims, token)), _) => self.admit_as_is(room, claims, token),
             // The store has just not answered: asking it again would only take time.
             (Step::Renew, Some((claims, token)), _) if snapshot.is_none() => {
@@ -183,7 +183,7 @@ fn admission(room: &Room, place: Place, pass: Issued, fresh: bool) -> Verdict {
 fn failed(policy: &Policy, error: &VisitError) -> Verdict {
     match error {
         VisitError::Store(StoreError::Unavailable(_)) => without_store(policy),
-        VisitError::Refused(reason) => Verdict::Refuse { room: Some(policy.room.clone()), reason: *reason },
+        VisitError::Refused(reason) => Verdict::refuse(Some(&policy.room), *reason),
         other => Verdict::Error { message: other.to_string() },
     }
 }

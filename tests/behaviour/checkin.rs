@@ -164,11 +164,16 @@ impl Ledger for Out {
     }
 }
 
+/// A guard that cannot reach its ledger.
+pub(crate) fn out_of_reach(world: &World) -> Arc<Guard> {
+    let options = Options { budget: Duration::from_millis(20), checks: true };
+    Arc::new(Guard::new(options, Arc::new(Out), Clock::system(), &world.metrics))
+}
+
 #[tokio::test(start_paused = true)]
 async fn while_nobody_knows_what_was_used_nobody_is_given_a_pass() {
     let (mut api, ticket) = called("capacity=1 checkin=nonce").await;
-    let options = Options { budget: Duration::from_millis(20), checks: true };
-    let out = Arc::new(Guard::new(options, Arc::new(Out), Clock::system(), &api.world.metrics));
+    let out = out_of_reach(&api.world);
     let counting = std::mem::replace(&mut api.world.guard, out);
     let desk = api.world.desk();
     api.world.guard = counting;

@@ -3,7 +3,8 @@
 use anteroom::authz::Gate;
 use anteroom::pb::envoy::service::auth::v3::CheckRequest;
 
-use crate::gate::{ask, body, question, status};
+use crate::checkin::out_of_reach;
+use crate::gate::{ask, body, cookie, question, status};
 use crate::world::World;
 
 const KEY: &str = "8e03978e-40d5-43dd-bc93-6894a57f9324";
@@ -95,4 +96,29 @@ async fn an_order_that_waits_is_no_repeat_of_itself() {
     }
     world.rooms.refresh(&world.room("capacity=5 identity=subject")).await.unwrap();
     assert_eq!(answer(&gate, stated("5")).await, 200);
+}
+
+/// The place was given before anybody could know that the order is refused: it must not be lost for that.
+#[tokio::test(start_paused = true)]
+async fn a_refused_order_keeps_the_place_that_it_was_given() {
+    let mut world = World::new();
+    let counting = world.guard.clone();
+    world.guard = out_of_reach(&world);
+    let headers = [("idempotency-key", KEY)];
+    let by_newcomer = |headers: &[(&str, &str)]| {
+        let mut order = question("room=shop capacity=1 idempotency=require", headers);
+        let http = order.attributes.as_mut().unwrap().request.as_mut().unwrap().http.as_mut().unwrap();
+        http.method = "POST".into();
+        order
+    };
+    let refused = ask(&world.gate(10), by_newcomer(&headers)).await;
+    assert_eq!(status(&refused), (503, false));
+    let pass = cookie(&refused);
+    assert!(pass.starts_with("anteroom_pass_shop="), "{pass}");
+    world.guard = counting;
+    let again = by_newcomer(&[headers[0], ("cookie", &pass)]);
+    assert_eq!(answer(&world.gate(10), again.clone()).await, 200);
+    let repeat = ask(&world.gate(10), again).await;
+    assert_eq!(status(&repeat).0, 409);
+    assert!(!crate::gate::headers(&repeat).contains_key("set-cookie"), "it has its pass");
 }

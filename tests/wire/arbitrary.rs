@@ -167,7 +167,7 @@ pub(crate) fn verdict() -> impl Strategy<Value = Verdict> {
             retry_after
         }),
         (some(room()), prop_oneof![Just(Refusal::Denied), Just(Refusal::NoSubject), Just(Refusal::Outage)])
-            .prop_map(|(room, reason)| Verdict::Refuse { room, reason }),
+            .prop_map(|(room, reason)| Verdict::refuse(room.as_ref(), reason)),
         Just(Verdict::Bypass(Bypass::NoRoom)),
         "\\PC{0,40}".prop_map(|message| Verdict::Error { message }),
     ]

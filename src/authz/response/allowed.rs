@@ -98,30 +98,14 @@ impl<'a> Allowed<'a> {
         question: &Question<'a>,
         cookies: &CookiePolicy,
     ) -> Self {
-        let Admission { room, place, pass, expires_at, max_age, fresh } = admission;
+        let Admission { room, place, pass, expires_at, .. } = admission;
         let inside = Inside { room, place: *place, pass, expires_at: *expires_at };
-        let mut allowed = Self::inside(inside, question);
-        if *fresh {
-            allowed.tell("set-cookie", TokenCookie::Pass.set(room, pass, *max_age, cookies));
-            // The ticket has done its work: nobody should line up with it once the pass is over.
-            let ticket = TokenCookie::Ticket.name(room);
-            if cookie_values(question.cookies(), &ticket).next().is_some() {
-                allowed.tell("set-cookie", TokenCookie::Ticket.clear(room, cookies));
-            }
-            if has_no_cookies(question, room) {
-                allowed.tell(PASS_HEADER, pass.clone());
-            }
-        }
-        allowed
+        Self { told: tokens(admission, question, cookies), ..Self::inside(inside, question) }
     }
 
     /// A request that needs no room.
     pub(super) fn bypass(why: Bypass, question: &Question<'a>) -> Self {
         Self::new(Why::Bypass(why), question)
-    }
-
-    fn tell(&mut self, name: &'static str, value: String) {
-        self.told.push(Told { name, value });
     }
 
     /// Headers for the client, cookies among them.
@@ -184,6 +168,24 @@ impl<'a> Allowed<'a> {
             Why::Bypass(why) => metadata::put(noted, &metadata::bypassed(why)),
         });
     }
+}
+
+/// What the client of somebody let in is given, if it does not have the pass yet.
+pub(super) fn tokens(admission: &Admission, question: &Question<'_>, cookies: &CookiePolicy) -> Vec<Told> {
+    let Admission { room, pass, max_age, fresh, .. } = admission;
+    if !*fresh {
+        return Vec::new();
+    }
+    let set = |value| Told { name: "set-cookie", value };
+    let mut told = vec![set(TokenCookie::Pass.set(room, pass, *max_age, cookies))];
+    // The ticket has done its work: nobody should line up with it once the pass is over.
+    if cookie_values(question.cookies(), &TokenCookie::Ticket.name(room)).next().is_some() {
+        told.push(set(TokenCookie::Ticket.clear(room, cookies)));
+    }
+    if has_no_cookies(question, room) {
+        told.push(Told { name: PASS_HEADER, value: pass.clone() });
+    }
+    told
 }
 
 /// A `HeaderValueOption`.

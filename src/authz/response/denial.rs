@@ -4,8 +4,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tonic::Code;
 
-use super::{Html, TICKET_HEADER, has_no_cookies, set, set_cookie};
+use super::{Html, TICKET_HEADER, allowed, has_no_cookies, set, set_cookie};
 use crate::authz::request::{Grpc, Question};
+use crate::authz::response::allowed::Told;
 use crate::cookie::{CookiePolicy, TokenCookie};
 use crate::cors;
 use crate::identity::RETRY_AFTER;
@@ -15,10 +16,10 @@ use crate::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use crate::pb::envoy::service::auth::v3::{CheckResponse, DeniedHttpResponse};
 use crate::pb::envoy::r#type::v3::HttpStatus;
 use crate::pb::google::rpc::Status;
-use crate::room::decision::{Refusal, Wait};
+use crate::room::decision::{Admission, Refusal, Wait};
 use crate::room::name::RoomName;
 use crate::room::origins::Origins;
-use crate::room::standing::{Status as StandingStatus, Told};
+use crate::room::standing::{self, Status as StandingStatus};
 
 /// The request headers that a denial's form depends on.
 const VARY: &str = "accept, accept-language, content-type, cookie, origin";
@@ -64,7 +65,12 @@ impl Denial {
             }
         }
         let ticket = ticket.as_ref().map(|(ticket, _)| ticket.as_str());
-        denial.page_or_json(question, page, View::Standing(standing), &Told { standing, ticket, pass: None });
+        denial.page_or_json(
+            question,
+            page,
+            View::Standing(standing),
+            &standing::Told { standing, ticket, pass: None },
+        );
         denial
     }
 
@@ -159,6 +165,13 @@ impl Denial {
         }
         denial.page_or_problem(question, Some(&reason), title, room);
         denial
+    }
+
+    /// The visitor gets the tokens of a place that this request took: the next one need not take another.
+    pub(super) fn keep(&mut self, admission: &Admission, question: &Question<'_>, cookies: &CookiePolicy) {
+        for Told { name, value } in allowed::tokens(admission, question, cookies) {
+            self.http.headers.push(if name == "set-cookie" { set_cookie(value) } else { set(name, value) });
+        }
     }
 
     /// Could not be understood or answered.

@@ -44,7 +44,7 @@ pub(super) fn of(verdict: &Verdict) -> Struct {
             ("waiting", Count(wait.standing.waiting)),
         ]),
         Verdict::Hold { room, .. } => fields(&[("room", Text(room.as_str())), ("verdict", Text("hold"))]),
-        Verdict::Refuse { room, reason } => {
+        Verdict::Refuse { room, reason, .. } => {
             let why = [("reason", Text(refusal_reason(*reason))), ("verdict", Text("refuse"))];
             let room = room.iter().map(|room| ("room", Text(room.as_str())));
             fields(&why.into_iter().chain(room).collect::<Vec<_>>())

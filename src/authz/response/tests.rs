@@ -268,7 +268,7 @@ fn refusals_are_problems() {
         (Refusal::Repeated, 409, "6", 0),
         (Refusal::Outage, 503, "14", 1),
     ] {
-        let verdict = Verdict::Refuse { room: Some(room()), reason };
+        let verdict = Verdict::refuse(Some(&room()), reason);
         let response = answer(&verdict, "GET", &[]);
         let (plain, sent) = denied(&response);
         assert_eq!(sent, status);
@@ -335,7 +335,7 @@ fn the_page_is_rendered_only_when_it_is_shown() {
 #[test]
 fn denials_can_be_read_by_the_origins_that_are_allowed() {
     let error = Verdict::Error { message: "out of order".into() };
-    let outage = Verdict::Refuse { room: Some(room()), reason: Refusal::Outage };
+    let outage = Verdict::refuse(Some(&room()), Refusal::Outage);
     let hold = Verdict::Hold { room: room(), status: 429, retry_after: 7 };
     for verdict in [waiting(), hold, outage, error] {
         let headers = |origin| match answer(&verdict, "GET", &[("origin", origin)]).http_response {
