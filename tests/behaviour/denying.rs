@@ -91,6 +91,20 @@ async fn operators_at_two_replicas_at_once_lose_no_entry() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_entry_that_another_replica_made_a_moment_ago_can_be_taken_back() {
+    // Neither hears of the other by itself.
+    let one = World::new();
+    let other = one.beside();
+    let (here, there) = (Listener::over(&one), Listener::over(&other));
+    let body = r#"{"ip": "192.0.2.7"}"#;
+    here.done("POST /deny", body).await;
+    assert!(refuses(&one, "192.0.2.7") && !refuses(&other, "192.0.2.7"));
+    there.done("DELETE /deny", body).await;
+    let (status, told) = here.ask("DELETE /deny", body).await;
+    assert_eq!((status, &told["result"]), (404, &json!("no_entry")), "it is gone for all: {told}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_wrong_is_told_and_changes_nothing() {
     let (one, _other) = replicas();
     let here = Listener::over(&one);

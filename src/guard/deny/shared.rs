@@ -58,6 +58,9 @@ pub enum ChangeError {
     /// Others have changed it each time.
     #[error("others are changing the list at the same time; try again")]
     Busy,
+    /// What others have changed meanwhile cannot be found out.
+    #[error("the store does not answer ({0}): nothing was done")]
+    Unheard(StoreError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -75,13 +78,15 @@ pub enum Change {
 impl Guard {
     /// Changes the operators' entries for all replicas, and puts them in force here. Entries whose time is over go.
     ///
-    /// An error of the store: it may have been done.
+    /// [`ChangeError::Store`]: it may have been done. With every other error it was not.
     pub async fn change_shared(
         &self,
         change: &Change,
         denials: &Denials,
         now: Millis,
     ) -> Result<(), ChangeError> {
+        // What an operator has asked another replica for a moment ago counts: its entry can be taken back here.
+        self.roll.call().await.map_err(ChangeError::Unheard)?;
         for _ in 0..TRIES {
             let known = self.roll.document().borrow().clone();
             let mut entries = known.as_ref().map(read).transpose()?.unwrap_or_default();
