@@ -150,6 +150,20 @@ async fn what_the_deny_file_leaves_no_room_for_is_refused_before_anybody_has_it(
     let known = |world: &World| world.denials.listed(0, 10_000).0;
     assert_eq!((known(&one).len(), known(&other).len()), (MAX_USER_AGENTS, 1), "{:?}", known(&other));
 
+    // What is done for others is not told as undone, where only this one cannot use it.
+    let there = Listener::over(&other);
+    for number in 1..=3 {
+        there.done("POST /deny", format!(r#"{{"user_agent": "other {number}"}}"#)).await;
+    }
+    let taken = r#"{"user_agent": "other 1"}"#;
+    let (status, told) = here.ask("DELETE /deny", taken).await;
+    assert_eq!((status, &told["result"]), (503, &json!("unsure")), "{told}");
+    assert!(told["detail"].as_str().unwrap().contains("the change is made"), "{told}");
+    assert_eq!(there.ask("DELETE /deny", taken).await.0, 404, "it is gone");
+    for number in 2..=3 {
+        there.done("DELETE /deny", format!(r#"{{"user_agent": "other {number}"}}"#)).await;
+    }
+
     // Taking back is never refused, however long the list is.
     here.done("DELETE /deny", r#"{"user_agent": "the last one"}"#).await;
     heard().await;

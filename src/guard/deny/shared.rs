@@ -78,7 +78,7 @@ pub enum Change {
 impl Guard {
     /// Changes the operators' entries for all replicas, and puts them in force here. Entries whose time is over go.
     ///
-    /// [`ChangeError::Store`]: it may have been done. With every other error it was not.
+    /// [`ChangeError::Store`]: it may have been done. [`ChangeError::NotHere`]: it was. With every other error it was not.
     pub async fn change_shared(
         &self,
         change: &Change,
