@@ -85,6 +85,11 @@ impl Guard {
         denials: &Denials,
         now: Millis,
     ) -> Result<(), ChangeError> {
+        let whom = match change {
+            Change::Add(entry) if entry.is_over(now) => return Err(ChangeError::Over),
+            Change::Add(entry) => &entry.whom,
+            Change::Remove(whom) => whom,
+        };
         // What an operator has asked another replica for a moment ago counts: its entry can be taken back here.
         self.roll.call().await.map_err(ChangeError::Unheard)?;
         for _ in 0..TRIES {
@@ -92,16 +97,11 @@ impl Guard {
             let mut entries = known.as_ref().map(read).transpose()?.unwrap_or_default();
             entries.retain(|entry| !entry.is_over(now));
             let count = entries.len();
-            let whom = match change {
-                Change::Add(entry) => &entry.whom,
-                Change::Remove(whom) => whom,
-            };
             entries.retain(|entry| !entry.whom.means(whom));
             match change {
-                Change::Add(entry) if entry.is_over(now) => return Err(ChangeError::Over),
                 Change::Add(_) if entries.len() >= MAX_SHARED => return Err(ChangeError::TooMany),
                 Change::Add(entry) => entries.push(entry.clone()),
-                Change::Remove(whom) if entries.len() == count => {
+                Change::Remove(_) if entries.len() == count => {
                     return Err(ChangeError::NotThere(whom.clone()));
                 }
                 Change::Remove(_) => {}
