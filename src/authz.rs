@@ -91,37 +91,21 @@ pub struct GateParts {
 impl Gate {
     /// A gate over the rooms.
     pub fn new(parts: GateParts) -> Self {
-        let GateParts {
-            rooms,
-            limits,
-            cookies,
-            page,
-            tracer,
-            budget,
-            max_checks,
-            proxies,
-            denials,
-            guard,
-            identity,
-        } = parts;
-        let in_flight = Semaphore::new(max_checks.min(Semaphore::MAX_PERMITS));
-        let (mistakes, strangers) = (OncePer::new(), OncePer::new());
-        let short_way = ShortWay::default();
         Self {
-            rooms,
-            limits,
-            cookies,
-            page,
-            tracer,
-            budget,
-            in_flight,
-            mistakes,
-            strangers,
-            short_way,
-            proxies,
-            denials,
-            guard,
-            identity,
+            in_flight: Semaphore::new(parts.max_checks.min(Semaphore::MAX_PERMITS)),
+            mistakes: OncePer::new(),
+            strangers: OncePer::new(),
+            short_way: ShortWay::default(),
+            rooms: parts.rooms,
+            limits: parts.limits,
+            cookies: parts.cookies,
+            page: parts.page,
+            tracer: parts.tracer,
+            budget: parts.budget,
+            proxies: parts.proxies,
+            denials: parts.denials,
+            guard: parts.guard,
+            identity: parts.identity,
         }
     }
 

@@ -77,7 +77,9 @@ impl Guard {
     }
 
     async fn turn(&self) {
-        self.roll.call().await;
+        if self.roll.call().await.is_err() {
+            self.reach.metrics.sync_failed();
+        }
         self.limiter.sweep();
         self.once.sweep();
     }

@@ -148,7 +148,7 @@ async fn once(
         What::Reset(room, confirm) => (Method::POST, room, "/reset", Some(json!({ "confirm": confirm }))),
     };
     let is_look = method == Method::GET;
-    let answer = client.call(method, &format!("/rooms/{room}{rest}"), body.as_ref()).await?;
+    let answer = client.call(method, &format!("/rooms/{room}{rest}"), body.as_ref(), "room").await?;
     let shown = read(answer)
         .and_then(|room: Overview| Ok(if json { write_json(&room, out) } else { table::room(&room, out) }?));
     if is_look { shown } else { shown.map_err(done_all_the_same) }
@@ -167,7 +167,7 @@ async fn all(client: &Client) -> Result<List, Failure> {
     let mut rooms = Vec::new();
     let mut after = String::new();
     loop {
-        let answer = client.call(Method::GET, &format!("/rooms?after={after}"), None).await?;
+        let answer = client.call(Method::GET, &format!("/rooms?after={after}"), None, "rooms").await?;
         let mut page: List = read(answer)?;
         rooms.append(&mut page.rooms);
         match page.next {
@@ -179,7 +179,7 @@ async fn all(client: &Client) -> Result<List, Failure> {
 }
 
 async fn one(client: &Client, room: &RoomName) -> Result<Overview, Failure> {
-    read(client.call(Method::GET, &format!("/rooms/{room}"), None).await?)
+    read(client.call(Method::GET, &format!("/rooms/{room}"), None, "room").await?)
 }
 
 fn read<T: DeserializeOwned>(answer: Value) -> Result<T, Failure> {

@@ -73,10 +73,11 @@ impl Denials {
         self.put(&before, entries, operators)
     }
 
-    /// Puts these entries of operators in force, unless those of a later version are.
+    /// Puts these entries of operators in force, unless those of this version or a later one are: a change comes here twice,
+    /// from whoever made it and from who follows the document.
     pub fn share(&self, version: u64, entries: Vec<Entry>) -> Result<(), DenyError> {
         let mut shared = self.shared.lock();
-        if version < *shared {
+        if version <= *shared {
             return Ok(());
         }
         let before = self.in_force.load();

@@ -67,25 +67,24 @@ impl Roll {
         Ok(version)
     }
 
-    /// Says that this replica is there, and hears what is new.
-    pub(super) async fn call(&self) {
+    /// Says that this replica is there, and hears what is new: [`Roll::document`] is the newest then.
+    pub(super) async fn call(&self) -> Result<(), StoreError> {
         let known = self.document.borrow().clone();
         let version = known.as_ref().map_or(0, Document::version);
         let ledger = &self.reach.ledger;
         let call = ledger.sync(&self.presence, version, Offer::Nothing);
-        let Ok(muster) = self.reach.timed.call(StoreOp::Sync, call).await else {
-            self.reach.metrics.sync_failed();
-            return;
-        };
+        let muster = self.reach.timed.call(StoreOp::Sync, call).await?;
         let is_lost = muster.version < version;
         self.heard(muster);
         if let Some(known) = known.filter(|_| is_lost) {
             tracing::warn!(version, "the store has lost the shared document; this replica puts it back");
             let call = ledger.sync(&self.presence, version, Offer::Lost(&known));
+            // Where that fails, the next turn finds it lost again.
             if let Ok(muster) = self.reach.timed.call(StoreOp::Sync, call).await {
                 self.heard(muster);
             }
         }
+        Ok(())
     }
 
     fn heard(&self, muster: Muster) {

@@ -91,6 +91,20 @@ async fn operators_at_two_replicas_at_once_lose_no_entry() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_entry_that_another_replica_made_a_moment_ago_can_be_taken_back() {
+    // Neither hears of the other by itself.
+    let one = World::new();
+    let other = one.beside();
+    let (here, there) = (Listener::over(&one), Listener::over(&other));
+    let body = r#"{"ip": "192.0.2.7"}"#;
+    here.done("POST /deny", body).await;
+    assert!(refuses(&one, "192.0.2.7") && !refuses(&other, "192.0.2.7"));
+    there.done("DELETE /deny", body).await;
+    let (status, told) = here.ask("DELETE /deny", body).await;
+    assert_eq!((status, &told["result"]), (404, &json!("no_entry")), "it is gone for all: {told}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_wrong_is_told_and_changes_nothing() {
     let (one, _other) = replicas();
     let here = Listener::over(&one);
@@ -135,6 +149,20 @@ async fn what_the_deny_file_leaves_no_room_for_is_refused_before_anybody_has_it(
     heard().await;
     let known = |world: &World| world.denials.listed(0, 10_000).0;
     assert_eq!((known(&one).len(), known(&other).len()), (MAX_USER_AGENTS, 1), "{:?}", known(&other));
+
+    // What is done for others is not told as undone, where only this one cannot use it.
+    let there = Listener::over(&other);
+    for number in 1..=3 {
+        there.done("POST /deny", format!(r#"{{"user_agent": "other {number}"}}"#)).await;
+    }
+    let taken = r#"{"user_agent": "other 1"}"#;
+    let (status, told) = here.ask("DELETE /deny", taken).await;
+    assert_eq!((status, &told["result"]), (503, &json!("unsure")), "{told}");
+    assert!(told["detail"].as_str().unwrap().contains("the change is made"), "{told}");
+    assert_eq!(there.ask("DELETE /deny", taken).await.0, 404, "it is gone");
+    for number in 2..=3 {
+        there.done("DELETE /deny", format!(r#"{{"user_agent": "other {number}"}}"#)).await;
+    }
 
     // Taking back is never refused, however long the list is.
     here.done("DELETE /deny", r#"{"user_agent": "the last one"}"#).await;

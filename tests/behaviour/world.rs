@@ -216,7 +216,7 @@ impl World {
             proxies: self.proxies(),
             denials: self.denials.clone(),
             guard: self.guard.clone(),
-            identity: None,
+            identity: self.doors.identity.clone(),
         }
     }
 

@@ -14,17 +14,22 @@ fn client() -> Client {
     Client::builder().no_proxy().timeout(SOON).build().unwrap()
 }
 
-/// What the admin listener answers an operator.
-async fn deny(replica: &Replica, method: Method, body: Option<&Value>) -> Value {
+/// Status and what the admin listener answers an operator.
+async fn ask(replica: &Replica, method: Method, body: Option<&Value>) -> (u16, Value) {
     let url = format!("http://127.0.0.1:{}/deny", replica.admin);
     let mut request = client().request(method, url).bearer_auth(TOKEN);
     if let Some(body) = body {
         request = request.json(body);
     }
     let answer = request.send().await.unwrap();
-    let (status, text) = (answer.status(), answer.text().await.unwrap());
-    assert_eq!(status, 200, "{text}");
-    serde_json::from_str(&text).unwrap()
+    (answer.status().as_u16(), answer.json().await.unwrap())
+}
+
+/// The same where all goes well.
+async fn deny(replica: &Replica, method: Method, body: Option<&Value>) -> Value {
+    let (status, told) = ask(replica, method, body).await;
+    assert_eq!(status, 200, "{told}");
+    told
 }
 
 /// Whether a replica refuses this browser, asked as a proxy asks.
@@ -75,4 +80,24 @@ async fn an_entry_made_at_one_replica_is_in_force_at_the_other_and_after_a_resta
     assert!(!refuses(other, GRABBER).await);
     until_it(false, one).await;
     assert_eq!(deny(one, Method::GET, None).await["known"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_redis_nothing_is_changed_and_operators_are_told_so() {
+    let redis = Server::start().await;
+    let (fleet, _token) = fleet("deny_out", &redis).await;
+    let replica = &fleet.replicas()[0];
+    let known = json!({"user_agent": "grabber"});
+    deny(replica, Method::POST, Some(&known)).await;
+    redis.kill9();
+    for (method, entry) in [
+        (Method::POST, &json!({"ip": "192.0.2.7"})),
+        (Method::DELETE, &known),
+        (Method::DELETE, &json!({"ip": "192.0.2.8"})),
+    ] {
+        let (status, told) = ask(replica, method, Some(entry)).await;
+        assert_eq!((status, &told["result"]), (503, &json!("unavailable")), "{entry}: {told}");
+    }
+    assert!(refuses(replica, GRABBER).await, "what was known counts");
+    assert_eq!(deny(replica, Method::GET, None).await["known"], 1);
 }

@@ -25,6 +25,7 @@ mod replicas;
 mod rolling;
 mod state_dir;
 mod storms;
+mod strangers;
 mod support;
 mod terminal;
 #[allow(dead_code)]

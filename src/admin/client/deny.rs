@@ -30,7 +30,7 @@ pub(super) async fn change(
     out: &mut (dyn Write + Send),
 ) -> Result<(), Failure> {
     let what = if method == Method::POST { "refused" } else { "not refused any more" };
-    let answer = client.call(method, "/deny", Some(&json!(entry))).await?;
+    let answer = client.call(method, "/deny", Some(&json!(entry)), "entry").await?;
     let shown = read(answer)
         .and_then(|done: Done| Ok(if json { write_json(&done, out) } else { tell(&done.entry, what, out) }?));
     shown.map_err(done_all_the_same)
@@ -46,7 +46,8 @@ async fn all(client: &Client) -> Result<Page, Failure> {
     let mut entries = Vec::new();
     let mut after = 0;
     loop {
-        let mut page: Page = read(client.call(Method::GET, &format!("/deny?after={after}"), None).await?)?;
+        let answer = client.call(Method::GET, &format!("/deny?after={after}"), None, "entries").await?;
+        let mut page: Page = read(answer)?;
         entries.append(&mut page.entries);
         match page.next {
             // A listener that leads in a circle must not lead us on for ever.

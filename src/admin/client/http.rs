@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Failure, UNSURE};
 
-/// How long an answer may take.
+/// How long a call may take, from connecting to the end of its answer. docs/operators.md has it.
 const TIME: Duration = Duration::from_secs(10);
 /// The largest answer read, in bytes: a page of a thousand rooms takes some 2 MiB.
 const MAX_ANSWER: usize = 32 * 1024 * 1024;
@@ -76,12 +76,14 @@ impl Client {
         &self.target
     }
 
-    /// Makes a call; the JSON that it is answered.
+    /// Makes a call; the JSON that it is answered. An admin listener's has a field `named`, in any version: whoever answers
+    /// something else is none, and has done nothing.
     pub(super) async fn call(
         &self,
         method: Method,
         path: &str,
         body: Option<&Value>,
+        named: &str,
     ) -> Result<Value, Failure> {
         let is_look = method == Method::GET;
         let unreachable = |why: String| Failure::Unreachable(format!("{}: {why}", self.target.written()));
@@ -114,9 +116,12 @@ impl Client {
                 "status {status}, and not as an admin listener answers: is this the address of --admin-listen?"
             )
         };
-        let Some(json) = json.filter(|json| status.is_success() || json["result"].is_string()) else {
-            // Somebody who turns the request away has not done it.
-            return Err(if status.is_client_error() { unreachable(strange()) } else { lost(strange()) });
+        let is_ours = |json: &Value| {
+            if status.is_success() { !json[named].is_null() } else { json["result"].is_string() }
+        };
+        let Some(json) = json.filter(is_ours) else {
+            // It may have been passed on, and done, only by a gateway that says that something broke behind it.
+            return Err(if status.is_server_error() { lost(strange()) } else { unreachable(strange()) });
         };
         // Of Anteroom's listeners only this one says what came of a call.
         match json["result"].as_str() {

@@ -104,7 +104,9 @@ impl From<ChangeError> for Refusal {
             ChangeError::TooMany | ChangeError::Over | ChangeError::TooLong(_) | ChangeError::Deny(_) => {
                 Self::wrong(detail)
             }
-            ChangeError::Unread(_) | ChangeError::Busy | ChangeError::NotHere(_) => Self::unavailable(detail),
+            ChangeError::Unread(_) | ChangeError::Busy | ChangeError::Unheard(_) => Self::unavailable(detail),
+            // Others have it: to be told that nothing was done would be wrong.
+            ChangeError::NotHere(_) => Self::unsure(detail),
             ChangeError::Store(why) => Self::unsure(format!(
                 "the store does not answer ({why}): this may have been done or not; look at the list"
             )),

@@ -58,6 +58,9 @@ pub enum ChangeError {
     /// Others have changed it each time.
     #[error("others are changing the list at the same time; try again")]
     Busy,
+    /// What others have changed meanwhile cannot be found out.
+    #[error("the store does not answer ({0}): nothing was done")]
+    Unheard(StoreError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -75,28 +78,30 @@ pub enum Change {
 impl Guard {
     /// Changes the operators' entries for all replicas, and puts them in force here. Entries whose time is over go.
     ///
-    /// An error of the store: it may have been done.
+    /// [`ChangeError::Store`]: it may have been done. [`ChangeError::NotHere`]: it was. With every other error it was not.
     pub async fn change_shared(
         &self,
         change: &Change,
         denials: &Denials,
         now: Millis,
     ) -> Result<(), ChangeError> {
+        let whom = match change {
+            Change::Add(entry) if entry.is_over(now) => return Err(ChangeError::Over),
+            Change::Add(entry) => &entry.whom,
+            Change::Remove(whom) => whom,
+        };
+        // What an operator has asked another replica for a moment ago counts: its entry can be taken back here.
+        self.roll.call().await.map_err(ChangeError::Unheard)?;
         for _ in 0..TRIES {
             let known = self.roll.document().borrow().clone();
             let mut entries = known.as_ref().map(read).transpose()?.unwrap_or_default();
             entries.retain(|entry| !entry.is_over(now));
             let count = entries.len();
-            let whom = match change {
-                Change::Add(entry) => &entry.whom,
-                Change::Remove(whom) => whom,
-            };
             entries.retain(|entry| !entry.whom.means(whom));
             match change {
-                Change::Add(entry) if entry.is_over(now) => return Err(ChangeError::Over),
                 Change::Add(_) if entries.len() >= MAX_SHARED => return Err(ChangeError::TooMany),
                 Change::Add(entry) => entries.push(entry.clone()),
-                Change::Remove(whom) if entries.len() == count => {
+                Change::Remove(_) if entries.len() == count => {
                     return Err(ChangeError::NotThere(whom.clone()));
                 }
                 Change::Remove(_) => {}

@@ -59,7 +59,7 @@ label! {
         Unknown => "unknown",
         /// It was refused where nobody knew, and may be tried again.
         TakenBack => "taken_back",
-        /// The same, but the ledger did not hear of it: it counts as done.
+        /// The same, but the ledger did not hear of it: where it knows of the try at all, that counts as done.
         Stuck => "stuck",
     }
 }
