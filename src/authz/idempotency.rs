@@ -12,6 +12,7 @@ use crate::room::decision::{Refusal, Verdict};
 use crate::room::gates::{Gates, Idempotency};
 use crate::room::policy::{OnOutage, Policy};
 use crate::room::token::Kind;
+use crate::routes::path::normalise_host;
 use crate::store::ledger::Holder;
 use crate::telemetry::metrics::label::counting::OnceScope;
 
@@ -114,7 +115,9 @@ impl Gate {
     ) -> Option<Refusal> {
         let room = policy.map_or("", |policy| policy.room.as_str());
         let path = question.path().unwrap_or_default();
-        let parts = [room, whose, question.method(), question.authority(), path].map(str::as_bytes);
+        // One host, however it is written: another library may say the port.
+        let host = normalise_host(question.authority());
+        let parts = [room, whose, question.method(), &host, path].map(str::as_bytes);
         let parts = [&parts[..], &[&key]].concat();
         let deed = Deed {
             scope: OnceScope::Idempotency,

@@ -11,7 +11,7 @@ use std::time::Instant;
 use thread_local::ThreadLocal;
 
 use super::Gate;
-use super::limits::{MAX_KNOWN, Pairs, is_same, owned};
+use super::limits::{MAX_KNOWN, Pairs, is_same, names_room, owned};
 use super::request::Question;
 use super::response::PASS_HEADER;
 use super::response::allowed::{Allowed, Inside};
@@ -40,7 +40,9 @@ impl Gate {
     pub(super) fn let_through(&self, question: &Question<'_>, answer: &mut Vec<u8>) -> Option<()> {
         let begun = Instant::now();
         let stated = question.context_extensions();
-        if stated.is_empty() || !question.is_http() || question.is_preflight() {
+        // What is stated elsewhere counts as well.
+        let is_whole = names_room(stated) && !question.has_route_metadata();
+        if !is_whole || !question.is_http() || question.is_preflight() {
             return None;
         }
         let hash = self.limits.hash_of(stated);

@@ -256,6 +256,11 @@ impl<'a> Question<'a> {
         self.asked.context_extensions.entries()
     }
 
+    /// Whether there is any route metadata of the namespace `anteroom`.
+    pub fn has_route_metadata(&self) -> bool {
+        metadata::is_stated(self.asked.route_metadata.as_ref())
+    }
+
     /// The route metadata of the namespace `anteroom`, by key; empty without any.
     ///
     /// Numbers and truth values come as text. Anything else (lists, nested values, null) is a [`Mistake`]; all of

@@ -155,12 +155,15 @@ impl Rooms {
             }
         }
         let newcomer = Newcomer { subject: subject_for(&policy, shown), anew: policy.rejoin == Rejoin::Back };
+        let given_here = room.fresh.lock().next();
         let mut outcome = self.arrive(room, newcomer, shown.address).await?;
         if let Some(left_behind) = left_behind {
             outcome = self.trade(room, left_behind, outcome).await;
         }
         let mut answer = self.answer(room, outcome, None, shown).await?;
-        answer.is_new = true;
+        // A user may hold it from before. What another replica gave after the snapshot passes for new.
+        let Place { generation, number } = answer.place;
+        answer.is_new = snapshot.is_before(answer.place) && given_here <= Some((generation, number));
         Ok(answer)
     }
 

@@ -35,6 +35,7 @@ mod redis_server;
 mod remote;
 #[path = "../support/issuer.rs"]
 mod signer;
+mod sources;
 mod store;
 mod streams;
 mod stuffing;

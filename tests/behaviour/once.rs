@@ -122,3 +122,21 @@ async fn a_refused_order_keeps_the_place_that_it_was_given() {
     assert_eq!(status(&repeat).0, 409);
     assert!(!crate::gate::headers(&repeat).contains_key("set-cookie"), "it has its pass");
 }
+
+/// A client that sends an order again may write the same host differently.
+#[tokio::test(start_paused = true)]
+async fn an_order_is_the_same_however_its_host_is_written() {
+    let world = World::new();
+    let gate = world.gate(10);
+    let to = |host: &str| {
+        let mut order = order("", "a");
+        let http = order.attributes.as_mut().unwrap().request.as_mut().unwrap().http.as_mut().unwrap();
+        http.host = host.into();
+        order
+    };
+    assert_eq!(answer(&gate, to("shop.test")).await, 200);
+    for host in ["SHOP.test", "shop.test.", "shop.test:80", "shop.test:443"] {
+        assert_eq!(answer(&gate, to(host)).await, 409, "{host}");
+    }
+    assert_eq!(answer(&gate, to("other.test")).await, 200);
+}

@@ -27,6 +27,10 @@ pub struct Subject<'a> {
     pub name: &'a str,
 }
 
+pub(super) fn is_stated(context: Option<&Metadata>) -> bool {
+    namespace(context, ROOM_NAMESPACE).is_some_and(|room| !room.fields.is_empty())
+}
+
 pub(super) fn room_pairs(context: Option<&Metadata>) -> Result<Vec<(&str, Cow<'_, str>)>, Vec<Mistake>> {
     let Some(room) = namespace(context, ROOM_NAMESPACE) else { return Ok(Vec::new()) };
     let (mut pairs, mut mistakes) = (Vec::new(), Vec::new());
