@@ -167,7 +167,7 @@ impl Driver {
             let port = driver.port()?;
             Some((driver, port))
         };
-        std::iter::repeat_with(start).take(8).flatten().next().expect("chromedriver finds a port")
+        std::iter::repeat_with(start).take(32).flatten().next().expect("chromedriver finds a port")
     }
 
     /// The port it chose, from what it says at its start; `None`: it has ended.
