@@ -209,7 +209,7 @@ pub struct Facts<'a> {
 pub struct PassShown<'a> {
     /// What it says.
     pub claims: &'a Claims,
-    /// The session behind it may have been lost with the store's past.
+    /// The session behind it may have been lost with the store's past, or end earlier than it tells.
     pub may_be_lost: bool,
 }
 

@@ -8,6 +8,7 @@ mod audit;
 mod away;
 mod checkin;
 mod checkpoint;
+mod clocks;
 mod contract;
 mod cors;
 mod crowd;
@@ -39,5 +40,7 @@ mod store;
 mod streams;
 mod stuffing;
 mod tracer;
+#[path = "../support/until.rs"]
+mod until;
 mod visits;
 mod world;
