@@ -11,6 +11,7 @@ use anteroom::room::state::{Beats, Newcomer, Outcome, Subject};
 use anteroom::rooms::visit::Shown;
 use anteroom::rooms::{Options, Room, Rooms};
 use anteroom::telemetry::metrics::Metrics;
+use tracing::subscriber::DefaultGuard;
 
 use crate::audit::Lines;
 use crate::over_redis::{self, OverRedis, START_MS};
@@ -72,12 +73,15 @@ async fn silent_sessions_end_in_time_when_redis_is_set_back() {
     }
 }
 
-/// A replica over Redis whose own clock begins at this time.
+/// A replica over Redis whose own clock begins at some time, with what it writes down. Each of them keeps its lines: what
+/// a thread says first that keeps none, others are not told either.
 struct Replica {
     rooms: Arc<Rooms>,
     room: Arc<Room>,
     metrics: Arc<Metrics>,
     words: &'static str,
+    lines: Lines,
+    _kept: DefaultGuard,
 }
 
 impl Replica {
@@ -93,7 +97,8 @@ impl Replica {
         let clock = Clock::starting_at(ms);
         let rooms = Arc::new(Rooms::new(options, redis.store(), ring(), clock, metrics.clone()));
         let room = rooms.room_with(&policy(words), Source::ContextExtensions).unwrap();
-        Self { rooms, room, metrics, words }
+        let (lines, kept) = Lines::keep("info");
+        Self { rooms, room, metrics, words, lines, _kept: kept }
     }
 
     async fn check(&self, shown: &Shown) -> Verdict {
@@ -116,7 +121,7 @@ impl Replica {
 }
 
 /// The slot ends earlier than the pass tells: whoever is active must not lose it over that, nor keep the longer pass.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_pass_from_before_redis_was_set_back_is_shown_to_it_once() {
     let redis = over_redis::fresh().await;
     // Redis was ahead all the time, and is corrected.
@@ -140,7 +145,7 @@ async fn a_pass_from_before_redis_was_set_back_is_shown_to_it_once() {
 }
 
 /// The same for users who poll: the replica remembers until when they are inside.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_user_who_polls_stays_inside_when_redis_was_set_back() {
     let redis = over_redis::fresh().await;
     redis.pass(Duration::from_secs(200)).await;
@@ -161,7 +166,6 @@ async fn a_user_who_polls_stays_inside_when_redis_was_set_back() {
 #[tokio::test]
 async fn a_replica_whose_clock_is_not_that_of_redis_says_so_once() {
     let redis = over_redis::fresh().await;
-    let (lines, _kept) = Lines::keep("info");
     let replica = Replica::at(START_MS + 90_000, &redis, "capacity=0");
     assert!(matches!(replica.check(&Shown::default()).await, Verdict::Wait(_)));
     let mut tasks = Tasks::new();
@@ -170,7 +174,7 @@ async fn a_replica_whose_clock_is_not_that_of_redis_says_so_once() {
         rooms.feed(closing).await;
         Ok::<_, std::io::Error>(())
     });
-    let told = |words: &str| lines.times_told(words);
+    let told = |words: &str| replica.lines.times_told(words);
     until_true("it is ahead", SOON, || replica.ahead() >= 90.0 && told("is not the store's") == 1).await;
     // Somebody mends it.
     until_true("they are together", SOON, || {
