@@ -312,6 +312,19 @@ mod tests {
         assert_eq!(with(true, 0), Step::Renew);
     }
 
+    /// This clock was set back since, and the slot behind it ends earlier than it tells.
+    #[test]
+    fn a_pass_of_a_time_to_come_is_shown_to_the_store() {
+        let policy = policy(&[]);
+        let pass = Claims { iat: 600, ..claims(700) };
+        let at = |now| {
+            let pass = Some(PassShown { claims: &pass, may_be_lost: false });
+            decide(&Facts { pass, now, ..facts(&policy) })
+        };
+        assert_eq!([0, 598_999].map(at), [Step::Renew; 2]);
+        assert_eq!(at(599_000), Step::Admit, "as near as clocks of two replicas are");
+    }
+
     #[test]
     fn a_ticket_waits_by_the_snapshot_and_asks_the_store_for_the_rest() {
         let policy = policy(&[]);

@@ -16,8 +16,8 @@ use tracing::subscriber::DefaultGuard;
 use crate::audit::Lines;
 use crate::over_redis::{self, OverRedis, START_MS};
 use crate::policies::{name, policy, under};
+use crate::redis_server::{SOON, until_true};
 use crate::store::Subject as _;
-use crate::until::{SOON, until_true};
 use crate::world::{TICK, pass, ring};
 
 /// A moment more than time stands still for, a session, and ten minutes.
@@ -49,7 +49,7 @@ async fn silent_sessions_end_in_time_when_redis_is_set_back() {
         let redis = over_redis::fresh().await;
         let call = under("capacity=2500 session_ttl=30s claim_ttl=10s patience=60s");
         let (shop, store) = (name("shop"), redis.store());
-        for part in [Newcomer::default(); 2_500].chunks(500) {
+        for part in vec![Newcomer::default(); 2_500].chunks(500) {
             let outcomes = store.arrive(&shop, &call, part).await.unwrap();
             assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Admitted(..))));
         }

@@ -40,7 +40,5 @@ mod store;
 mod streams;
 mod stuffing;
 mod tracer;
-#[path = "../support/until.rs"]
-mod until;
 mod visits;
 mod world;

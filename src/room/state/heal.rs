@@ -68,7 +68,9 @@ impl State {
             &mut self.doubt_until,
             &mut self.slotless_until,
         ];
-        times.into_iter().for_each(|time| *time = time.saturating_sub(by));
+        for time in times {
+            *time = time.saturating_sub(by);
+        }
         self.credits.go_back(by);
         self.sessions.go_back(by);
         self.away.go_back(by);
