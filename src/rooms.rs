@@ -7,6 +7,7 @@ mod answer;
 mod away;
 mod calls;
 pub mod check;
+mod clocks;
 pub mod control;
 mod enter;
 pub mod feed;
@@ -48,6 +49,7 @@ use crate::telemetry::logs::OncePer;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::metrics::label::VerdictLabel;
 use crate::telemetry::metrics::room::RoomMetrics;
+use clocks::{Clocks, StoreClock};
 use fresh::Fresh;
 use lookup::Lookups;
 use marks::Marks;
@@ -100,6 +102,7 @@ pub struct Rooms {
     users: Arc<Quota>,
     /// Limits that took turns, each pair of them logged once.
     conflicts: OncePer,
+    clocks: Clocks,
 }
 
 /// One room, as this process knows it.
@@ -133,6 +136,7 @@ pub struct Room {
     /// Counts what happened in the room: a quiet one is ticked only after something did.
     activity: AtomicU64,
     feed: feed::Pace,
+    store_clock: StoreClock,
 }
 
 /// Limits, and what stated them.
@@ -165,6 +169,7 @@ impl Rooms {
             hurry: tokio::sync::Notify::new(),
             users: Arc::default(),
             conflicts: OncePer::new(),
+            clocks: Clocks::default(),
         }
     }
 
@@ -270,6 +275,7 @@ impl Rooms {
                 metrics: self.metrics.room(name),
                 activity: AtomicU64::new(1),
                 feed: feed::Pace::default(),
+                store_clock: StoreClock::default(),
             })
         });
         Ok(room.clone())

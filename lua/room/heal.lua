@@ -12,6 +12,8 @@ built = Heal
 local MAX_LINES = 4
 -- How long nobody is called after a loss.
 local HOLD = 3000
+-- How many members of a key are moved by one command.
+local CHUNK = 1000
 -- How many numbers a healed line leaves out beyond the highest it knows of.
 local MARGIN = 65536
 -- Beyond every number: all are exact in a double up to here.
@@ -182,12 +184,48 @@ function Heal.begin(room, now)
   Room.forget_away(room)
 end
 
+-- Moves what stands in a sorted set so much down; the order stays.
+local function move_ends(key, by)
+  local from, some = 0, nil
+  repeat
+    some = call('ZRANGE', key, from, from + CHUNK - 1, 'WITHSCORES')
+    local moved = {}
+    for index = 1, #some, 2 do
+      moved[index], moved[index + 1] = int(max(tonumber(some[index + 1]) - by, 0)), some[index]
+    end
+    if #moved > 0 then call('ZADD', key, unpack(moved)) end
+    from = from + CHUNK
+  until #some < 2 * CHUNK
+end
+
+local function move_calls(line, by)
+  local marks = call('LRANGE', line.calls, 0, -1)
+  call('DEL', line.calls)
+  for from = 1, #marks, CHUNK do
+    local moved = {}
+    for index = from, min(from + CHUNK - 1, #marks) do
+      local at, upto = string.match(marks[index], '^(%d+) (%d+)$')
+      moved[#moved + 1] = int(max(tonumber(at) - by, 0)) .. ' ' .. upto
+    end
+    call('RPUSH', line.calls, unpack(moved))
+  end
+end
+
+-- The clock was set back by so much, and the room goes back as far: moves every time that something waits for. What was
+-- given out stays: generations, and the ends of revocations, which passes out there may still reach. Operators' times do
+-- as well, as of two the later one counts.
+function Heal.go_back(room, by)
+  room.history_at = max(room.history_at - (Room.bucket(room.clock) - Room.bucket(room.clock - by)), 0)
+  for _, time in ipairs({ 'clock', 'rotated', 'hold', 'doubt', 'slotless', 'credits_at' }) do
+    room[time] = max(room[time] - by, 0)
+  end
+  move_ends(SESSIONS, by)
+  move_ends(AWAY, by)
+  for _, line in ipairs(room.lines) do move_calls(line, by) end
+end
+
 -- Wakes a room that was saved on another server. As many numbers as MARGIN may have been given since.
 function Heal.resume(room, now)
-  if room.clock > now then
-    room.history_at, room.history = 0, ''
-    room.hold = min(room.hold, now + HOLD)
-  end
   room.doubt = room.clock < room.doubt and now + 2 * room.patience or 0
   room.clock = now
   for _, line in ipairs(room.lines) do

@@ -99,7 +99,8 @@ function Room.leave_one(room, place, pass_until, now)
     if Line.in_doubt(line) and not was_in_doubt then healing().begin(room, now) end
   end
   -- Whoever keeps a copy of the pass must not get in with it, nor with a newer one.
-  local until_ = held or (pass_until and max(pass_until, now + room.session_ttl))
+  -- A pass ends later than its slot where the clock was set back between the two.
+  local until_ = pass_until and max(pass_until, held or now + room.session_ttl)
   if until_ and until_ > now and generation >= room.floor then
     until_ = Room.hold(room, REVOKED, place, until_)
     call('RPUSH', REVOKED_LOG, place .. ':' .. int(until_))

@@ -6,6 +6,8 @@ do
 local MARKS = 65536
 -- How long a room is kept that nobody is in: a week.
 local KEEP_MS = 604800000
+-- How far the clock may be behind a room's last tick before the room goes back with it.
+local SMALL_STEP = 1000
 -- The form that rooms are saved in. Whoever changes it, or that of a line, counts on: replicas of two versions must
 -- not misread each other's rooms.
 local VERSION = 1
@@ -228,6 +230,7 @@ function Room.begin()
     room = create(policy, now)
   else
     room.leaves = Room.is_quiet(room)
+    if room.clock - now > SMALL_STEP then healing().go_back(room, room.clock - now) end
     if room.home ~= home then
       -- A replica that was promoted, or a copy from a disk: its last writes may be missing.
       healing().resume(room, now)

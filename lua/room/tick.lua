@@ -8,6 +8,11 @@ local MAX_CALLS = 100000
 -- About how many users are looked at, for whether their places are still held, when liveness rotates.
 local SWEEP = 200
 
+-- The bucket of the history that belongs to a time.
+function Room.bucket(now)
+  return floor(now / HISTORY_BUCKET)
+end
+
 local function read_bucket(history, age)
   if #history < (age + 1) * 8 then return 0, 0 end
   return struct.unpack('>I4I4', history, age * 8 + 1)
@@ -15,7 +20,7 @@ end
 
 -- Notes that a line stood from `since` until `now`, and that `calls` were made at the end of it.
 local function note_history(room, since, now, calls)
-  local newest = floor(now / HISTORY_BUCKET)
+  local newest = Room.bucket(now)
   local steps = min(max(newest - room.history_at, 0), HISTORY_BUCKETS)
   local history = rep('\0', steps * 8) .. room.history
   if #history < 8 then history = rep('\0', 8) end

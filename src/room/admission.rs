@@ -42,6 +42,11 @@ impl Credits {
         self.units = self.units.saturating_add(gain).min(limit);
     }
 
+    /// The clock was set back by so much: what comes from now on comes from the new time on.
+    pub fn go_back(&mut self, by: Millis) {
+        self.at = self.at.saturating_sub(by);
+    }
+
     /// Whole credits at hand.
     pub fn whole(&self) -> u64 {
         self.units / CREDIT

@@ -49,6 +49,11 @@ impl Away {
         true
     }
 
+    /// The clock was set back by so much: all are given up as far from now as before.
+    pub fn go_back(&mut self, by: Millis) {
+        self.due.go_back(by);
+    }
+
     /// Somebody showed the ticket of this place.
     pub fn hear(&mut self, place: Place) {
         if let Some(silent) = self.silent.get_mut(&place.generation) {

@@ -209,7 +209,7 @@ pub struct Facts<'a> {
 pub struct PassShown<'a> {
     /// What it says.
     pub claims: &'a Claims,
-    /// The session behind it may have been lost with the store's past.
+    /// The session behind it may have been lost with the store's past, or end earlier than it tells.
     pub may_be_lost: bool,
 }
 
@@ -310,6 +310,19 @@ mod tests {
         assert_eq!(with(false, 25_000), Step::Admit);
         assert_eq!(with(false, 25_001), Step::Renew);
         assert_eq!(with(true, 0), Step::Renew);
+    }
+
+    /// This clock was set back since, and the slot behind it ends earlier than it tells.
+    #[test]
+    fn a_pass_of_a_time_to_come_is_shown_to_the_store() {
+        let policy = policy(&[]);
+        let pass = Claims { iat: 600, ..claims(700) };
+        let at = |now| {
+            let pass = Some(PassShown { claims: &pass, may_be_lost: false });
+            decide(&Facts { pass, now, ..facts(&policy) })
+        };
+        assert_eq!([0, 598_999].map(at), [Step::Renew; 2]);
+        assert_eq!(at(599_000), Step::Admit, "as near as clocks of two replicas are");
     }
 
     #[test]

@@ -66,6 +66,11 @@ impl History {
         }
     }
 
+    /// The clock was set back from one time to another: each bucket stands as far behind it as before.
+    pub fn go_back(&mut self, from: Millis, to: Millis) {
+        self.newest = self.newest.saturating_sub(from / BUCKET_MS - to / BUCKET_MS);
+    }
+
     /// The calls of the last minute: of this bucket and the five before it.
     pub fn minute(&self, now: Millis) -> Recent {
         let (calls, busy_ms) = self.total(WINDOWS[0].0, now);

@@ -67,7 +67,8 @@ impl Forecasts {
             last_loss: snapshot.last_loss,
             policy: snapshot.policy.clone(),
         });
-        let is_gap = snapshot.at.saturating_sub(self.looked_at) > GAP_MS;
+        // Nor does anybody where the store's clock was set back.
+        let is_gap = !(self.looked_at..=self.looked_at.saturating_add(GAP_MS)).contains(&snapshot.at);
         self.looked_at = snapshot.at;
         let is_hurt = snapshot.lines.iter().any(|line| line.in_doubt);
         if self.basis != basis || is_gap || snapshot.paused || is_hurt {

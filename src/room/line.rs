@@ -360,7 +360,12 @@ impl Line {
         }
     }
 
-    /// All calls count as made now: after a time in which nobody could enter, or was set back.
+    /// The clock was set back by so much: calls run out as far from now as before.
+    pub fn go_back(&mut self, by: Millis) {
+        self.calls.iter_mut().for_each(|call| call.at = call.at.saturating_sub(by));
+    }
+
+    /// All calls count as made now: after a time in which nobody could enter.
     pub fn renew_calls(&mut self, now: Millis) {
         if let Some(last) = self.calls.back().copied() {
             self.calls.clear();

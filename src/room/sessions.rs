@@ -69,6 +69,12 @@ impl Expiring {
         self.order.retain(|(_, place)| keep(*place));
     }
 
+    /// The clock was set back by so much: all end as far from now as they did before.
+    pub fn go_back(&mut self, by: Millis) {
+        self.until.values_mut().for_each(|until| *until = until.saturating_sub(by));
+        self.order = self.order.iter().map(|(until, place)| (until.saturating_sub(by), *place)).collect();
+    }
+
     /// The places held, in no order.
     pub fn places(&self) -> impl Iterator<Item = Place> {
         self.until.keys().copied()

@@ -27,7 +27,7 @@ use super::standing::Place;
 use super::token::MAX_EXACT;
 
 pub use control::{Control, Limits};
-pub use heal::HOLD_MS;
+pub use heal::{HOLD_MS, SMALL_STEP_MS};
 
 /// The digest of a user's name: what a place belongs to where there is one for each user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -124,7 +124,7 @@ pub struct State {
     history: History,
     #[serde(with = "pairs")]
     subjects: HashMap<Subject, Place>,
-    /// The last tick; time never runs backwards behind it.
+    /// The last tick; time runs backwards behind it only where the clock was set back by more than a moment.
     clock: Millis,
     rotated_at: Millis,
     /// Healing: nobody is called before.
@@ -276,7 +276,7 @@ impl State {
     }
 
     fn begin(&mut self, call: &Call, now: Millis) -> Millis {
-        let now = now.max(self.clock);
+        let now = self.follow_clock(now);
         if let Some(policy) = &call.policy
             && self.policy != *policy
         {

@@ -88,10 +88,9 @@ impl Rooms {
         let facts = Facts {
             policy,
             has_subject: shown.subject.is_some(),
-            pass: pass.as_ref().map(|(claims, _)| PassShown {
-                claims,
-                may_be_lost: snapshot.is_some_and(|s| s.may_have_lost(claims.place(), claims.issued_at())),
-            }),
+            pass: pass
+                .as_ref()
+                .map(|(claims, _)| PassShown { claims, may_be_lost: room.may_have_lost(snapshot, claims) }),
             ticket: ticket.as_ref(),
             known: ticket.as_ref().zip(snapshot).map(|(ticket, s)| room.know(s, ticket.place())),
             now: self.now(),

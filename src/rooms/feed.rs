@@ -61,7 +61,9 @@ impl Rooms {
                 () = async { tokio::select! { _ = ticks.tick() => {}, () = self.hurry.notified() => {} } } => {
                     let now = self.now();
                     self.metrics.set_users_kept(self.users.taken());
-                    for room in self.all() {
+                    let rooms = self.all();
+                    self.compare_clocks(&rooms, now);
+                    for room in rooms {
                         room.users.sweep(now);
                         room.restated.update(Ordering::Relaxed, Ordering::Relaxed, |ticks| ticks.saturating_sub(1));
                         if (room.is_live() || room.is_watched(now)) && !room.feed.ticking.swap(true, Ordering::AcqRel) {
@@ -107,7 +109,9 @@ impl Rooms {
         let snapshot = Arc::new(result?);
         pace.quiet_at.store(if snapshot.quiet { activity } else { 0 }, Ordering::Relaxed);
         pace.renewed_at.store(self.now(), Ordering::Relaxed);
-        self.note_divergence(room, room.snapshot().as_deref(), &snapshot);
+        let before = room.snapshot();
+        self.note_divergence(room, before.as_deref(), &snapshot);
+        self.note_step(room, before.as_deref(), &snapshot);
         room.marks.lock().note(&snapshot);
         room.forecasts.lock().look(&snapshot).into_iter().for_each(|ratio| room.metrics.eta_proved(ratio));
         room.publish(&snapshot);
@@ -119,7 +123,9 @@ impl Rooms {
         let mut heard = Heard::take(room);
         let observe = |call| self.store.observe(&room.name, call, &heard.beats, None);
         // In any case: this is how a room hears that its store is back.
+        let asked = self.now();
         let snapshot = self.tried(room, StoreOp::Observe, &said, observe).await?;
+        room.store_clock.read(asked, snapshot.at, self.now());
         heard.beats.clear();
         // A store that has lost part of the line, or what an operator did, gets it back from whoever still knows it.
         match room.snapshot().filter(|known| knows_better(known, &snapshot)) {

@@ -51,7 +51,9 @@ impl Marks {
     /// Takes note of a newer snapshot.
     pub(super) fn note(&mut self, snapshot: &Snapshot) {
         let Some(line) = snapshot.lines.last() else { return };
+        // Times from before the clock was set back say nothing of those since.
         let goes_on = self.generation == line.generation
+            && snapshot.at >= self.looked_at
             && self.noted.back().is_some_and(|mark| {
                 // A gap as wide as the one left after a loss says nothing about who came.
                 line.next.checked_sub(mark.next).is_some_and(|given| given < MARGIN)

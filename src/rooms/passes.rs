@@ -67,7 +67,7 @@ impl Rooms {
         {
             return None;
         }
-        let may_be_lost = snapshot.may_have_lost(claims.place(), claims.issued_at());
+        let may_be_lost = room.may_have_lost(Some(snapshot), claims);
         let facts = Facts {
             policy,
             // Whoever is inside needs no name.

@@ -154,6 +154,13 @@ impl Users {
         }
     }
 
+    /// The store's clock was set back, so sessions may end earlier than was told: none counts as longer than this.
+    pub(super) fn end_by(&self, until: Millis) {
+        let mut known = self.known.lock();
+        let stays = known.users.values_mut().filter_map(|user| user.stay.as_mut());
+        stays.for_each(|stay| stay.until = stay.until.min(until));
+    }
+
     /// The places that are to be heard of at this tick because their users polled lately: in rooms where one would
     /// otherwise fall silent between two polls.
     pub(super) fn to_hear(&self, policy: &Policy, now: Millis) -> Vec<Place> {

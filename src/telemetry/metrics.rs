@@ -14,6 +14,7 @@ mod spread;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use parking_lot::RwLock;
@@ -21,7 +22,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 
 use self::counting::CountingMetrics;
 use self::guard::GuardMetrics;
@@ -52,6 +53,7 @@ pub struct Metrics {
     passes_verified: Counter<u64, Spread>,
     store_errors: By<StoreOp, By<StoreFault, Counter>>,
     store_up: Gauge,
+    clock_ahead: Gauge<f64, AtomicU64>,
     checkpoint_failing: Gauge,
     streams_open: By<StreamKind, Gauge>,
     streams_refused: Counter,
@@ -80,6 +82,13 @@ impl Metrics {
         let mut root = Registry::default();
         root.register_collector(Box::new(Process::starting_now()));
         let registry = root.sub_registry_with_prefix("anteroom");
+        let clock_ahead: Gauge<f64, AtomicU64> = Gauge::default();
+        registry.register_with_unit(
+            "clock_ahead",
+            "How far this process's clock is ahead of the store's; negative: behind it",
+            Unit::Seconds,
+            clock_ahead.clone(),
+        );
         registry.register("build", "The program", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         let connections = ConnectionFamilies::register(registry);
         Self {
@@ -100,6 +109,7 @@ impl Metrics {
             store_seconds: histograms(registry, "store_call", "Time a store call takes", "op"),
             store_errors: pair_counters(registry, "store_errors", "Store calls that failed", ["op", "kind"]),
             store_up: gauge(registry, "store_up", "1 while the store answers, as far as is known"),
+            clock_ahead,
             checkpoint_failing: gauge(
                 registry,
                 "checkpoint_failing",
@@ -192,6 +202,11 @@ impl Metrics {
     /// Whether the store answers, as far as its connections tell.
     pub fn set_store_up(&self, up: bool) {
         self.store_up.set(up.into());
+    }
+
+    /// How far this process's clock is ahead of the store's, in milliseconds; negative: behind it.
+    pub fn set_clock_ahead(&self, ms: i64) {
+        self.clock_ahead.set(ms as f64 / 1_000.0);
     }
 
     /// Whether the embedded store's last attempt to keep its rooms on disk has failed.

@@ -15,7 +15,7 @@ use crate::world::World;
 
 /// The log lines of this thread, as the service writes them.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl io::Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -30,7 +30,7 @@ impl io::Write for Lines {
 
 impl Lines {
     /// Keeps what this filter lets through, until the guard is dropped.
-    fn keep(filter: &str) -> (Self, DefaultGuard) {
+    pub(crate) fn keep(filter: &str) -> (Self, DefaultGuard) {
         let lines = Self::default();
         let writer = lines.clone();
         let kept = tracing_subscriber::fmt()
@@ -40,6 +40,11 @@ impl Lines {
             .flatten_event(true)
             .finish();
         (lines, tracing::subscriber::set_default(kept))
+    }
+
+    /// How many lines so far hold these words.
+    pub(crate) fn times_told(&self, words: &str) -> usize {
+        String::from_utf8_lossy(&self.0.lock()).lines().filter(|line| line.contains(words)).count()
     }
 
     /// The audit lines so far, which are then forgotten.

@@ -8,6 +8,7 @@ mod audit;
 mod away;
 mod checkin;
 mod checkpoint;
+mod clocks;
 mod contract;
 mod cors;
 mod crowd;

@@ -53,6 +53,11 @@ pub(crate) async fn fresh() -> OverRedis {
 behaves_like_a_store!(crate::over_redis::fresh, flavor = "multi_thread", worker_threads = 2);
 
 impl OverRedis {
+    /// Sets its clock, forward or back.
+    pub(crate) fn set(&self, ms: u64) {
+        self.clock.set(ms);
+    }
+
     async fn arrive(&self, call: &Call, count: usize) -> Vec<Place> {
         let newcomers = vec![Newcomer::default(); count];
         let outcomes = self.store.arrive(&name("shop"), call, &newcomers).await.unwrap();

@@ -5,6 +5,7 @@
 mod auditor;
 mod away;
 mod bounded;
+mod clocks;
 mod controls;
 mod edges;
 mod fairness;

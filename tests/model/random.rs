@@ -59,7 +59,19 @@ fn everyday() -> impl Strategy<Value = Op> {
         1 => Just(Op::Pause(false)),
         1 => (limit(6u8), limit(4u8), limit(4u8)).prop_map(|(c, r, b)| Op::Limit(c, r, b)),
         1 => (0..POLICIES.len()).prop_map(Op::Policy),
+        1 => back(),
     ]
+}
+
+/// A moment, which is waited out, and steps of seconds, minutes and hours.
+fn back() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        2 => 0..1_500u32,
+        2 => prop::sample::select(vec![1_000u32, 1_001, 20_000]),
+        3 => 1_500..60_000u32,
+        3 => 60_000..7_200_000u32,
+    ]
+    .prop_map(Op::Back)
 }
 
 fn step(losses: u32) -> impl Strategy<Value = Step> {
@@ -69,7 +81,7 @@ fn step(losses: u32) -> impl Strategy<Value = Step> {
         2 => Just(Op::Wipe),
         2 => Just(Op::Move),
         1 => Just(Op::Reset),
-        1 => (0..600_000u32).prop_map(Op::Back),
+        1 => back(),
     ];
     (pause(), caller(), prop_oneof![40 => everyday(), losses => loss])
 }

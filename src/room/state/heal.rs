@@ -7,7 +7,6 @@ use super::{Hints, State};
 use crate::room::admission::Credits;
 use crate::room::away::Away;
 use crate::room::bits::Bits;
-use crate::room::eta::History;
 use crate::room::line::{END, Line, MARGIN};
 use crate::room::policy::Millis;
 use crate::room::snapshot::Snapshot;
@@ -18,6 +17,10 @@ use crate::room::standing::Place;
 /// Streams reconnect within that time; whoever polls later is put back in front of those still waiting.
 pub const HOLD_MS: Millis = 3_000;
 
+/// How far the clock may be behind a room's last tick before the room goes back with it, in milliseconds. Less is waited
+/// out: for that long, time stands still.
+pub const SMALL_STEP_MS: Millis = 1_000;
+
 /// The most generations a room keeps at once; evidence of still more is refused as gone.
 const MAX_LINES: usize = 4;
 
@@ -25,12 +28,7 @@ impl State {
     /// Wakes a room from a checkpoint. Numbers below `ceiling` may have been given since it was written; a
     /// ceiling of [`State::next`] says that nothing at all has happened since.
     pub fn resume(&mut self, ceiling: u64, now: Millis) {
-        // The wall clock may have been set back: what waits for a time must not wait for the old one.
-        // Sessions keep their end, as the passes out there do.
-        if self.clock > now {
-            self.history = History::default();
-            self.hold_until = self.hold_until.min(now + HOLD_MS);
-        }
+        self.follow_clock(now);
         // Whoever had not shown their ticket yet could not while the room was away.
         let in_doubt = self.clock < self.doubt_until;
         self.doubt_until = if in_doubt { now + 2 * self.in_force.patience } else { 0 };
@@ -48,6 +46,36 @@ impl State {
             self.current_mut().lose_from(next, ceiling);
             self.begin_healing(now);
         }
+    }
+
+    /// The time to go by: `now`, but never before the last tick, unless the clock was set back by more than
+    /// [`SMALL_STEP_MS`]. Then the room goes back as far as the clock did, and what was due in five seconds still is.
+    pub(super) fn follow_clock(&mut self, now: Millis) -> Millis {
+        let by = self.clock.saturating_sub(now);
+        if by > SMALL_STEP_MS {
+            self.go_back(by);
+        }
+        now.max(self.clock)
+    }
+
+    /// Moves every time that something waits for. What was given out stays: generations, and the ends of revocations,
+    /// which passes out there may still reach. Operators' times do as well, as of two the later one counts.
+    fn go_back(&mut self, by: Millis) {
+        let times = [
+            &mut self.clock,
+            &mut self.rotated_at,
+            &mut self.hold_until,
+            &mut self.doubt_until,
+            &mut self.slotless_until,
+        ];
+        for time in times {
+            *time = time.saturating_sub(by);
+        }
+        self.credits.go_back(by);
+        self.sessions.go_back(by);
+        self.away.go_back(by);
+        self.lines.iter_mut().for_each(|line| line.go_back(by));
+        self.history.go_back(self.clock + by, self.clock);
     }
 
     /// Takes in what a replica has seen: the greater of both stands.

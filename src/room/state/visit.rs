@@ -85,8 +85,9 @@ impl State {
         // Whoever keeps a copy of the pass must not get in with it: the slot is somebody else's now.
         // Nor with a newer one, where no slot tells how long that runs: at most for `session_ttl` from now.
         let newest = now + self.in_force.session_ttl;
-        if let Some(until) =
-            held.or_else(|| pass_until.map(|until| until.max(newest))).filter(|until| *until > now)
+        // A pass ends later than its slot where the clock was set back between the two.
+        let until = pass_until.map(|until| until.max(held.unwrap_or(newest)));
+        if let Some(until) = until.filter(|until| *until > now)
             && place.generation >= self.floor
         {
             self.revoked.hold(place, until);
