@@ -1,7 +1,8 @@
 //! Where keys come from: a file, or an issuer over HTTP. Each look is bounded in time and size by itself.
 //!
-//! `hyper-rustls` over hyper's own client: both libraries and rustls were in the program already, and the roots are the
-//! system's, as for Redis (`SSL_CERT_FILE` names others). Redirects are not followed: what is configured is what is asked.
+//! `hyper-rustls` over hyper's own client: both libraries and rustls were in the program already. A server is vouched for by
+//! the issuer's own roots where it has some, else by the system's, as for Redis. Redirects are not followed: what is
+//! configured is what is asked.
 
 use std::io;
 use std::path::PathBuf;
@@ -16,9 +17,11 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use rustls::ClientConfig;
 use tokio::io::AsyncReadExt as _;
 
 use super::jwks::{MAX_JWKS, Unusable};
+use super::roots::SystemRoots;
 use super::settings::JwksSource;
 
 /// How long a look may take, from the name's look-up to the last byte.
@@ -56,15 +59,19 @@ pub async fn look(source: &dyn Source) -> Result<Bytes, FetchError> {
     tokio::time::timeout(MAX_LOOK, source.read()).await.unwrap_or(Err(FetchError::TimedOut))
 }
 
-/// The source that is configured. Fails where the system has no roots to check an `https` server by.
-pub fn source(jwks: &JwksSource) -> io::Result<Box<dyn Source>> {
+/// The source that is configured. Fails where the system's roots are needed to check an `https` server, and it has none.
+pub(super) fn source(jwks: &JwksSource, system: &SystemRoots) -> io::Result<Box<dyn Source>> {
     Ok(match jwks {
         JwksSource::File(path) => Box::new(File(path.clone())),
-        JwksSource::Url(url) if url.scheme_str() == Some("https") => {
-            let https = HttpsConnectorBuilder::new().with_native_roots()?.https_only().enable_http1().build();
+        JwksSource::Url { url, roots } if url.scheme_str() == Some("https") => {
+            let roots = roots.as_ref().map_or_else(|| system.store(), |roots| Ok(roots.store()))?;
+            let tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+            let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().build();
             Box::new(Https { client: client(https), url: url.clone() })
         }
-        JwksSource::Url(url) => Box::new(Http { client: client(HttpConnector::new()), url: url.clone() }),
+        JwksSource::Url { url, .. } => {
+            Box::new(Http { client: client(HttpConnector::new()), url: url.clone() })
+        }
     })
 }
 
