@@ -217,7 +217,7 @@ fn label(error: &FetchError) -> FetchLabel {
         FetchError::File(_) | FetchError::Unreachable(_) => FetchLabel::Unreachable,
         FetchError::TimedOut => FetchLabel::Timeout,
         FetchError::Status(_) => FetchLabel::Status,
-        FetchError::Unusable(_) => FetchLabel::Unusable,
+        FetchError::Unusable(_) | FetchError::Encoded(_) => FetchLabel::Unusable,
     }
 }
 
