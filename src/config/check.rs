@@ -128,6 +128,8 @@ fn check_file(file: &Path, survey: &mut Survey) -> (Summary, Vec<Mistake>) {
             report.mistakes.extend(keys::exposed(file));
         }
         Some(Kind::Deny) => {
+            // It may be long, and is read anew.
+            drop(documents);
             report.mistakes = match deny_file::parse(&text, file) {
                 Ok(entries) => {
                     summary.count = entries.len();
