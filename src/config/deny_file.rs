@@ -9,7 +9,7 @@ use crate::room::deny::{DenyList, Entry, MAX_ENTRIES};
 use crate::room::policy::unknown_key;
 
 /// The key that entries stand under.
-const LIST: &str = "deny";
+pub(super) const LIST: &str = "deny";
 /// How many mistakes are told: a list that some program has written may have one in each line.
 const TOLD: usize = 100;
 
