@@ -103,8 +103,11 @@ impl Report {
     fn told(mut self) -> Vec<Mistake> {
         self.mistakes.sort();
         if self.others > 0 {
-            let problem =
-                format!("has {} mistakes, and {} of them are told", self.found(), self.mistakes.len());
+            let problem = format!(
+                "has at least {} mistakes, and {} of them are told",
+                self.found(),
+                self.mistakes.len()
+            );
             let all = Mistake { line: None, ..self.mistake(1, "", problem, "correct these first") };
             self.mistakes.push(all);
         }

@@ -149,7 +149,7 @@ mod tests {
         assert!(found[0].starts_with("deny.yaml:2: deny[0].ip: \"x\" is no network"), "{}", found[0]);
         assert_eq!(
             found[TOLD],
-            "deny.yaml: has 50000 mistakes, and 100 of them are told; correct these first"
+            "deny.yaml: has at least 50000 mistakes, and 100 of them are told; correct these first"
         );
         let full = format!("deny:\n{}", "- ip: 192.0.2.1\n".repeat(MAX_ENTRIES));
         assert_eq!(parsed(&full).unwrap().len(), MAX_ENTRIES);

@@ -12,6 +12,9 @@ use rustls::pki_types::{CertificateDer, TrustAnchor};
 /// The variable that names a file of authorities in place of the system's, as OpenSSL has it.
 const NAMED_FILE: &str = "SSL_CERT_FILE";
 
+/// How many files of the system that cannot be read are told.
+const TOLD: usize = 10;
+
 /// The authorities that vouch for one issuer's server, and nobody else does. One at least.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Roots(Vec<TrustAnchor<'static>>);
@@ -55,24 +58,22 @@ impl Roots {
 pub(super) struct SystemRoots(OnceCell<Arc<RootCertStore>>);
 
 impl SystemRoots {
-    /// Fails where there is none. What cannot be read beside others is logged.
+    /// Fails where there is none. What cannot be read is logged.
     pub(super) fn store(&self) -> io::Result<Arc<RootCertStore>> {
         if let Some(store) = self.0.get() {
             return Ok(store.clone());
         }
         let found = rustls_native_certs::load_native_certs();
-        for error in &found.errors {
+        for error in found.errors.iter().take(TOLD) {
             tracing::warn!(%error, "root certificates cannot be read");
         }
-        if found.errors.is_empty() && std::env::var_os(NAMED_FILE).is_some_and(|file| !names_some(&file)) {
+        if std::env::var_os(NAMED_FILE).is_some_and(|file| says_nothing(&file)) {
             tracing::warn!("the file that {NAMED_FILE} names has no certificate in it");
         }
         let mut store = RootCertStore::empty();
         let (_, unusable) = store.add_parsable_certificates(found.certs);
         if store.is_empty() {
-            let why = "there are no root certificates to check issuers' servers by; install the system's (package \
-                       ca-certificates), name a PEM file in SSL_CERT_FILE, or in ca of the identity file";
-            return Err(io::Error::new(io::ErrorKind::NotFound, why));
+            return Err(io::Error::new(io::ErrorKind::NotFound, "there are none"));
         }
         if unusable > 0 {
             tracing::debug!(unusable, "root certificates of the system were passed over");
@@ -81,9 +82,10 @@ impl SystemRoots {
     }
 }
 
-/// Whether a file has a certificate in it: the library passes over one without, and says nothing.
-fn names_some(file: &OsStr) -> bool {
-    !rustls_native_certs::load_certs_from_paths(Some(file.as_ref()), None).certs.is_empty()
+/// Whether a file has no certificate in it, and the library passes over it without an error.
+fn says_nothing(file: &OsStr) -> bool {
+    let found = rustls_native_certs::load_certs_from_paths(Some(file.as_ref()), None);
+    found.certs.is_empty() && found.errors.is_empty()
 }
 
 #[cfg(test)]
@@ -114,8 +116,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ca.pem");
         std::fs::write(&file, "garbage").unwrap();
-        assert!(!names_some(file.as_ref()));
+        assert!(says_nothing(file.as_ref()));
         std::fs::write(&file, authority()).unwrap();
-        assert!(names_some(file.as_ref()));
+        assert!(!says_nothing(file.as_ref()));
     }
 }
