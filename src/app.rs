@@ -85,7 +85,7 @@ pub enum AppError {
     },
     /// The identity file's `https` addresses, without roots to check them by.
     #[error(
-        "--identity: the system's root certificates cannot be read: {0}; install ca-certificates, or name a file in SSL_CERT_FILE"
+        "--identity: the system's root certificates cannot be read: {0}; install ca-certificates, or name a file in SSL_CERT_FILE, or in ca beside the address"
     )]
     Roots(io::Error),
     /// Trace export.

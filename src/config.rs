@@ -79,11 +79,39 @@ impl fmt::Display for Mistake {
 struct Report {
     file: Arc<str>,
     mistakes: Vec<Mistake>,
+    /// How many mistakes are kept, and how many others there were.
+    most: usize,
+    others: usize,
 }
 
 impl Report {
     fn new(file: &Path) -> Self {
-        Self { file: Arc::from(file.display().to_string()), mistakes: Vec::new() }
+        Self::keeping(usize::MAX, file)
+    }
+
+    /// Keeps so many mistakes and counts the others, for a file that may have as many as it has lines.
+    fn keeping(most: usize, file: &Path) -> Self {
+        Self { file: Arc::from(file.display().to_string()), mistakes: Vec::new(), most, others: 0 }
+    }
+
+    /// How many mistakes were found so far.
+    fn found(&self) -> usize {
+        self.mistakes.len() + self.others
+    }
+
+    /// The mistakes that are kept, in order, and last how many there were where that is more.
+    fn told(mut self) -> Vec<Mistake> {
+        self.mistakes.sort();
+        if self.others > 0 {
+            let problem = format!(
+                "has at least {} mistakes, and {} of them are told",
+                self.found(),
+                self.mistakes.len()
+            );
+            let all = Mistake { line: None, ..self.mistake(1, "", problem, "correct these first") };
+            self.mistakes.push(all);
+        }
+        self.mistakes
     }
 
     fn add(
@@ -93,13 +121,27 @@ impl Report {
         problem: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        self.mistakes.push(Mistake {
+        if self.mistakes.len() >= self.most {
+            self.others += 1;
+            return;
+        }
+        self.mistakes.push(self.mistake(line, key, problem, remedy));
+    }
+
+    fn mistake(
+        &self,
+        line: usize,
+        key: impl fmt::Display,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Mistake {
+        Mistake {
             file: Some(self.file.clone()),
             line: Some(line),
             key: key.to_string(),
             problem: problem.into(),
             remedy: remedy.into(),
             grade: Grade::Mistake,
-        });
+        }
     }
 }

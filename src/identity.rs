@@ -8,6 +8,7 @@ mod issuer;
 pub mod jwks;
 pub mod public;
 mod remembered;
+pub mod roots;
 pub mod settings;
 pub mod token;
 pub mod user;
@@ -25,6 +26,7 @@ use crate::room::policy::Millis;
 use crate::telemetry::metrics::identity::{IdentityLabel, IdentityMetrics};
 use issuer::{Found, Issuer};
 use remembered::{Digest, Remembered};
+use roots::SystemRoots;
 use settings::{IdentitySettings, UserHeaders};
 use token::{MAX_TOKEN, Outline, Refusal};
 use user::User;
@@ -76,11 +78,12 @@ pub enum Known {
 }
 
 impl Identity {
-    /// Believes these issuers; their keys come with [`Identity::tend`]. Fails where the system has no roots to check
-    /// `https` servers by.
+    /// Believes these issuers; their keys come with [`Identity::tend`]. Fails where `https` servers are to be checked by the
+    /// system's roots and it has none.
     pub fn new(settings: IdentitySettings, clock: Clock, metrics: IdentityMetrics) -> io::Result<Self> {
+        let system = SystemRoots::default();
         let issuer = |issuer: &settings::IssuerSettings| {
-            let source = fetch::source(&issuer.jwks)?;
+            let source = fetch::source(&issuer.jwks, &system)?;
             let metrics = metrics.issuer(&issuer.issuer);
             Ok(Issuer::new(issuer.clone(), source, clock, metrics))
         };

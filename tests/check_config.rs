@@ -265,6 +265,38 @@ fn a_keys_file_open_to_others_is_a_warning_only() {
 }
 
 #[test]
+fn a_deny_file_full_of_mistakes_is_told_in_part() {
+    let right = File::new("deny.yaml", "deny:\n- ip: 192.0.2.1\n- subject: eve\n");
+    let (status, out) = check(&[right.name()]);
+    assert!(status == 0 && out.contains("deny.yaml: fine, 2 entries\n"), "{out}");
+    let wrong = File::new("deny.yaml", format!("deny:\n{}", "- eve\n".repeat(150)));
+    let (status, out) = check(&[wrong.name()]);
+    let name = wrong.name();
+    let first = format!(
+        "{name}: has at least 150 mistakes, and 100 of them are told; correct these first\n{name}:2: deny[0]: is"
+    );
+    assert!(status == 1 && out.starts_with(&first), "{out}");
+    assert_eq!(out.lines().filter(|line| line.contains("is a single value")).count(), 100, "{out}");
+}
+
+#[test]
+fn an_issuers_authority_that_cannot_be_used_is_a_mistake() {
+    let text = "issuers:\n- issuer: a\n  audiences: [b]\n  algorithms: [ES256]\n  jwks:\n    url: https://a.example/\n    ca: ca.pem\n";
+    let file = File::new("identity.yaml", text);
+    let ca = file.path.with_file_name("ca.pem");
+    for (content, told) in
+        [(None, "cannot be read"), (Some("garbage"), "has no certificate in it; name a PEM file")]
+    {
+        if let Some(content) = content {
+            std::fs::write(&ca, content).unwrap();
+        }
+        let (status, out) = check(&[file.name()]);
+        let expected = format!("{}:7: issuers[0].jwks.ca: {}: {told}", file.name(), ca.display());
+        assert!(status == 1 && out.starts_with(&expected), "{out}");
+    }
+}
+
+#[test]
 fn mistakes_are_ordered_by_file_and_line() {
     let line = |file: Option<&str>, line| Mistake {
         file: file.map(Into::into),

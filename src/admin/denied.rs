@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::guard::deny::{Listed, Origin};
 use crate::room::deny::written::Written;
+use crate::room::policy::Millis;
 
 /// A page of the list.
 #[derive(Debug, Serialize, Deserialize)]
@@ -22,15 +23,21 @@ pub(super) struct Told {
     /// Whom it means, until when and why.
     #[serde(flatten)]
     pub(super) entry: Written,
+    /// Whether its time is over by the clock of the process that tells: then it means nobody there. Processes of older
+    /// versions do not say.
+    #[serde(default)]
+    pub(super) over: bool,
     /// Whose it is.
     pub(super) source: Origin,
     /// How often it was met by the process that tells.
     pub(super) hits: u64,
 }
 
-impl From<&Listed> for Told {
-    fn from(listed: &Listed) -> Self {
-        Self { entry: Written::from(&listed.entry), source: listed.origin, hits: listed.hits }
+impl Told {
+    /// What is told of an entry at this time.
+    pub(super) fn new(listed: &Listed, now: Millis) -> Self {
+        let over = listed.entry.is_over(now);
+        Self { entry: Written::from(&listed.entry), over, source: listed.origin, hits: listed.hits }
     }
 }
 

@@ -102,7 +102,9 @@ fn check_file(file: &Path, survey: &mut Survey) -> (Summary, Vec<Mistake>) {
         Ok(text) => text,
         Err(unreadable) => return (summary, vec![unreadable]),
     };
-    let documents = match yaml::parse(&text, &mut report) {
+    // A deny file is read once more for its entries, which may be many: here only its outline is held.
+    let mut pass_over = |_: usize, _: Node, _: &mut Report| Ok(());
+    let documents = match yaml::parse_items(&text, &mut report, deny_file::LIST, &mut pass_over) {
         Ok(documents) => documents,
         Err(unreadable) => return (summary, vec![unreadable]),
     };
@@ -197,7 +199,7 @@ fn kind_of(documents: &[Node]) -> Option<Kind> {
         Some(Kind::Rooms)
     } else if has(&["keys"]) {
         Some(Kind::Keys)
-    } else if has(&["deny"]) {
+    } else if has(&[deny_file::LIST]) {
         Some(Kind::Deny)
     } else if has(&["issuers"]) {
         Some(Kind::Identity)

@@ -5,17 +5,37 @@ use std::path::Path;
 use super::yaml::{self, Entry as YamlEntry, Node, Path as KeyPath};
 use super::{Mistake, Report};
 use crate::room::deny::written::{KEYS, Written};
-use crate::room::deny::{DenyList, Entry};
+use crate::room::deny::{DenyList, Entry, MAX_ENTRIES};
 use crate::room::policy::unknown_key;
 
-/// Reads the deny file's text; `file` is only its name for messages. Reports every mistake. An empty list is fine:
-/// whoever has nobody to refuse keeps the file for later.
+/// The key that entries stand under.
+pub(super) const LIST: &str = "deny";
+/// How many mistakes are told: a list that some program has written may have one in each line.
+const TOLD: usize = 100;
+
+/// Reads the deny file's text; `file` is only its name for messages. Reports the first 100 mistakes, and how many there are.
+/// An empty list is fine: whoever has nobody to refuse keeps the file for later.
+///
+/// Entries are read one by one and a refused list keeps none of them, so that it costs little more than its text.
 pub fn parse(text: &str, file: &Path) -> Result<Vec<Entry>, Vec<Mistake>> {
-    let mut report = Report::new(file);
+    let mut report = Report::keeping(TOLD, file);
     let mut entries = Vec::new();
-    match yaml::parse(text, &mut report) {
-        Err(unreadable) => report.mistakes.push(unreadable),
-        Ok(documents) => read(&documents, &mut entries, &mut report),
+    let path = KeyPath::Root.key(LIST);
+    let mut take = |at: usize, item: Node, report: &mut Report| {
+        if at >= MAX_ENTRIES {
+            let problem = format!("has more than {MAX_ENTRIES} entries");
+            return Err(report.mistake(item.line, LIST, problem, "name wider networks, or fewer"));
+        }
+        let entry = read_entry(&item, path.index(at), report);
+        if report.found() > 0 {
+            entries = Vec::new();
+        }
+        entries.extend(entry);
+        Ok(())
+    };
+    match yaml::parse_items(text, &mut report, LIST, &mut take) {
+        Err(mistake) => report.mistakes.push(mistake),
+        Ok(documents) => check_shape(&documents, &mut report),
     }
     if report.mistakes.is_empty() {
         // Built once only to see whether it can be.
@@ -24,11 +44,11 @@ pub fn parse(text: &str, file: &Path) -> Result<Vec<Entry>, Vec<Mistake>> {
             Err(error) => report.add(1, "deny", error.to_string(), "name wider networks, or fewer"),
         }
     }
-    report.mistakes.sort();
-    Err(report.mistakes)
+    Err(report.told())
 }
 
-fn read(documents: &[Node], entries: &mut Vec<Entry>, report: &mut Report) {
+/// What is wrong around the entries.
+fn check_shape(documents: &[Node], report: &mut Report) {
     const SHAPE: &str = "write deny: and below it a list of entries with ip, user_agent or subject";
     let root = documents.first().filter(|root| root.is_map());
     if let [_, extra, ..] = documents {
@@ -48,10 +68,6 @@ fn read(documents: &[Node], entries: &mut Vec<Entry>, report: &mut Report) {
     } else if !matches!(list.value.value, yaml::Value::List(_)) {
         report.add(list.line, "deny", format!("is {}", list.value.kind()), SHAPE);
     }
-    let path = KeyPath::Root.key("deny");
-    for (index, item) in list.value.items().iter().enumerate() {
-        entries.extend(read_entry(item, path.index(index), report));
-    }
 }
 
 fn read_entry(item: &Node, path: KeyPath<'_>, report: &mut Report) -> Option<Entry> {
@@ -60,7 +76,7 @@ fn read_entry(item: &Node, path: KeyPath<'_>, report: &mut Report) -> Option<Ent
         report.add(item.line, path, format!("is {}", item.kind()), remedy);
         return None;
     }
-    let before = report.mistakes.len();
+    let before = report.found();
     let mut written = Written::default();
     for YamlEntry { key, line, value } in item.entries() {
         match (written.field(key), value.text()) {
@@ -74,7 +90,7 @@ fn read_entry(item: &Node, path: KeyPath<'_>, report: &mut Report) -> Option<Ent
             (Some(field), Some(text)) => *field = Some(text.to_owned()),
         }
     }
-    if report.mistakes.len() > before {
+    if report.found() > before {
         return None;
     }
     match written.entry() {
@@ -116,7 +132,31 @@ mod tests {
         let expected = [2, 3, 4, 5, 6, 7].map(|line| format!("deny.yaml:{line}"));
         assert_eq!(lines, expected, "{found:#?}");
         assert_eq!(parsed("").unwrap_err().len(), 1);
+        let text = "deny:\n- {ip: 192.0.2.1, ip: 192.0.2.2}\ndeny: []\n---\ndeny: [5]\n";
+        let found = parsed(text).unwrap_err();
+        let begins = |told: &String| {
+            [2, 3, 5].iter().position(|line| told.starts_with(&format!("deny.yaml:{line}: deny")))
+        };
+        assert_eq!(found.iter().map(begins).collect::<Vec<_>>(), [Some(0), Some(1), Some(2)], "{found:#?}");
         assert_eq!(parsed("deny: yes").unwrap_err().len(), 1);
         assert_eq!(parsed("deny:\n").unwrap_err().len(), 1, "written half");
+    }
+
+    #[test]
+    fn a_long_list_of_mistakes_is_cut_short_and_a_long_list_is_read_no_further() {
+        let found = parsed(&format!("deny:\n{}", "- ip: x\n".repeat(50_000))).unwrap_err();
+        assert_eq!(found.len(), TOLD + 1);
+        assert!(found[0].starts_with("deny.yaml:2: deny[0].ip: \"x\" is no network"), "{}", found[0]);
+        assert_eq!(
+            found[TOLD],
+            "deny.yaml: has at least 50000 mistakes, and 100 of them are told; correct these first"
+        );
+        let full = format!("deny:\n{}", "- ip: 192.0.2.1\n".repeat(MAX_ENTRIES));
+        assert_eq!(parsed(&full).unwrap().len(), MAX_ENTRIES);
+        let found = parsed(&format!("{full}{}}} no YAML\n", "- ip: x\n".repeat(9))).unwrap_err();
+        let line = MAX_ENTRIES + 2;
+        let expected =
+            format!("deny.yaml:{line}: deny: has more than 100000 entries; name wider networks, or fewer");
+        assert_eq!(found, [expected], "what follows is not even read");
     }
 }

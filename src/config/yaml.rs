@@ -7,7 +7,7 @@ use std::fmt;
 use std::io::Read;
 use std::sync::Arc;
 
-use builder::Builder;
+use builder::{Builder, Taker};
 use saphyr_parser::Parser;
 
 use super::{Grade, Mistake, Report};
@@ -184,7 +184,22 @@ pub(super) fn read_file_within(
 /// Reads all documents of a YAML text. Repeated keys go to `report`; what is no YAML, or too deep or too
 /// large, is the error.
 pub(super) fn parse(text: &str, report: &mut Report) -> Result<Vec<Node>, Mistake> {
-    let mut builder = Builder::new(report);
+    build(text, Builder::new(report, None))
+}
+
+/// The same, but the items of the list under `key` at the root of the first document are handed to `take` one after the
+/// other, each with its place in that list, and the list in the tree is empty: a long one need not be held. An error of
+/// `take` ends the reading and is the answer.
+pub(super) fn parse_items(
+    text: &str,
+    report: &mut Report,
+    key: &str,
+    take: &mut dyn FnMut(usize, Node, &mut Report) -> Result<(), Mistake>,
+) -> Result<Vec<Node>, Mistake> {
+    build(text, Builder::new(report, Some(Taker { key, take })))
+}
+
+fn build(text: &str, mut builder: Builder<'_>) -> Result<Vec<Node>, Mistake> {
     let mut parser = Parser::new_from_str(text);
     while let Some(event) = parser.next_event() {
         let (event, span) = match event {
@@ -241,6 +256,28 @@ mod tests {
                 "f.yaml:4: a[0].b: is written twice in one map, first in line 2; keep one of them"
             ]
         );
+    }
+
+    #[test]
+    fn items_are_handed_over_one_by_one() {
+        let text = "a: [1]\nb:\n- {b: [2], c: 3, c: 4}\n- x\n- [y]\n---\nb: [z]\n";
+        let mut report = Report::new(std::path::Path::new("f.yaml"));
+        let mut taken = Vec::new();
+        let mut take = |at, item: Node, _: &mut Report| {
+            taken.push((at, item.line, item.kind()));
+            Ok(())
+        };
+        let roots = parse_items(text, &mut report, "b", &mut take).unwrap();
+        assert_eq!(taken, [(0, 3, "a map"), (1, 4, "a single value"), (2, 5, "a list")]);
+        let lengths = |root: &Node| ["a", "b"].map(|key| root.get(key).map(|list| list.value.items().len()));
+        assert_eq!((lengths(&roots[0]), lengths(&roots[1])), ([Some(1), Some(0)], [None, Some(1)]));
+        assert!(report.mistakes[0].to_string().starts_with("f.yaml:3: b[0].c: is written twice"));
+        let mut stop = |at, item: Node, report: &mut Report| {
+            if at == 1 { Err(report.mistake(item.line, "b", "is enough", "stop")) } else { Ok(()) }
+        };
+        let text = format!("{text}not: [yaml");
+        let stopped = parse_items(&text, &mut report, "b", &mut stop).unwrap_err();
+        assert_eq!(stopped.to_string(), "f.yaml:4: b: is enough; stop");
     }
 
     #[test]

@@ -95,7 +95,9 @@ impl Denials {
 
     fn put(&self, before: &InForce, file: Vec<Entry>, operators: Vec<Entry>) -> Result<(), DenyError> {
         let of_file = file.len();
-        let list = DenyList::new([file, operators].concat())?;
+        let mut entries = file;
+        entries.extend(operators);
+        let list = DenyList::new(entries)?;
         let mut now = InForce { list, of_file, hits: Vec::new() };
         let known: HashMap<(Origin, &Whom), &Arc<AtomicU64>> =
             (before.list.entries().iter().zip(&before.hits))

@@ -134,8 +134,8 @@ impl Issuer {
         let refresh = self.settings.refresh;
         let pause = match (&self.settings.jwks, is_good) {
             (JwksSource::File(_), _) => return refresh.min(FILE_REFRESH),
-            (JwksSource::Url(_), true) => refresh,
-            (JwksSource::Url(_), false) => {
+            (JwksSource::Url { .. }, true) => refresh,
+            (JwksSource::Url { .. }, false) => {
                 let (first, longest) = PAUSES;
                 first.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(longest).min(refresh)
             }
@@ -217,7 +217,7 @@ fn label(error: &FetchError) -> FetchLabel {
         FetchError::File(_) | FetchError::Unreachable(_) => FetchLabel::Unreachable,
         FetchError::TimedOut => FetchLabel::Timeout,
         FetchError::Status(_) => FetchLabel::Status,
-        FetchError::Unusable(_) => FetchLabel::Unusable,
+        FetchError::Unusable(_) | FetchError::Encoded(_) => FetchLabel::Unusable,
     }
 }
 

@@ -187,7 +187,7 @@ impl KeySet {
     }
 }
 
-fn read_key(value: Value, allowed: &[Algorithm]) -> Result<Key, Skipped> {
+fn read_key(mut value: Value, allowed: &[Algorithm]) -> Result<Key, Skipped> {
     let member = |name: &str| value.get(name).and_then(Value::as_str);
     match member("kty") {
         Some("oct") => return Err(Skipped::Secret),
@@ -201,6 +201,13 @@ fn read_key(value: Value, allowed: &[Algorithm]) -> Result<Key, Skipped> {
     let is_known_curve = ["P-256", "P-384", "Ed25519"].map(Some).contains(&member("crv"));
     if member("crv").is_some() && !is_known_curve {
         return Err(Skipped::OtherAlgorithm);
+    }
+    if member("alg") == Some("Ed25519") {
+        // RFC 9864's name for what is EdDSA by this curve, and by no other one.
+        if member("crv") != Some("Ed25519") {
+            return Err(Skipped::Unreadable);
+        }
+        value["alg"] = "EdDSA".into();
     }
     let jwk: Jwk = serde_json::from_value(value).map_err(|_| Skipped::Unreadable)?;
     let common = &jwk.common;

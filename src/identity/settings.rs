@@ -7,6 +7,7 @@ use http::Uri;
 use jsonwebtoken::Algorithm;
 
 use super::public::PublicPaths;
+use super::roots::Roots;
 
 /// The most issuers.
 pub const MAX_ISSUERS: usize = 16;
@@ -74,7 +75,12 @@ pub enum JwksSource {
     /// A file, read again as long as the program runs.
     File(PathBuf),
     /// An `https` address; `http` where the configuration says that this is meant.
-    Url(Uri),
+    Url {
+        /// The address.
+        url: Uri,
+        /// Who vouches for its server, of `https`; `None`: whom the system believes.
+        roots: Option<Roots>,
+    },
 }
 
 /// Where in a request the token is.

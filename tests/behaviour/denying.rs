@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anteroom::guard::deny::shared::{Change, ChangeError};
 use anteroom::room::deny::{Asker, Entry, MAX_USER_AGENTS, Whom};
 use serde_json::{Value, json};
 
@@ -132,6 +133,66 @@ async fn what_is_wrong_is_told_and_changes_nothing() {
     assert!(refuses(&one, "192.0.2.1"));
     here.done("POST /deny", r#"{"user_agent": "BadBot"}"#).await;
     here.done("DELETE /deny", r#"{"user_agent": "badbot"}"#).await;
+}
+
+const MINUTE: u64 = 60_000;
+
+/// An operator's change at a replica whose clock says `now`.
+async fn change_at(world: &World, now: u64, change: Change) -> Result<(), ChangeError> {
+    world.guard.change_shared(&change, &world.denials, now).await
+}
+
+fn add(whom: Whom, until: u64) -> Change {
+    Change::Add(Entry { whom, until: Some(until), note: None })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_whose_clock_is_ahead_takes_nothing_back_for_the_others() {
+    let (one, other) = replicas();
+    let network = |text: &str| Whom::Network(text.parse().unwrap());
+    let [first, second, third] = ["192.0.2.1/32", "192.0.2.2/32", "192.0.2.3/32"].map(network);
+    let now = one.rooms.now();
+    change_at(&one, now, add(first.clone(), now + 10 * MINUTE)).await.unwrap();
+    let ahead = now + 20 * MINUTE;
+    change_at(&other, ahead, add(second.clone(), ahead + 200 * MINUTE)).await.unwrap();
+    heard().await;
+    assert!(refuses(&one, "192.0.2.1") && refuses(&one, "192.0.2.2"), "its time is not over here");
+
+    // What is over by a clock can be replaced and taken back by it.
+    change_at(&other, ahead, add(first.clone(), ahead + 10 * MINUTE)).await.unwrap();
+    assert_eq!(other.denials.listed(0, 10).1, 2);
+    change_at(&other, ahead + 20 * MINUTE, Change::Remove(first)).await.unwrap();
+    assert_eq!(other.denials.listed(0, 10).1, 1);
+
+    // Nothing is kept for ever.
+    change_at(&one, now, add(third.clone(), now + 10 * MINUTE)).await.unwrap();
+    change_at(&one, now + 71 * MINUTE, Change::Remove(second)).await.unwrap();
+    assert_eq!(one.denials.listed(0, 10).1, 0);
+    let gone = change_at(&one, now + 71 * MINUTE, Change::Remove(third)).await;
+    assert!(matches!(gone, Err(ChangeError::NotThere(_))), "{gone:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_over_is_marked_and_takes_nobodys_room() {
+    let (one, _other) = replicas();
+    let agent = |name: &str| Whom::UserAgent(name.to_owned());
+    let file =
+        |count| (0..count).map(|n| Entry { whom: agent(&format!("bot {n}")), until: None, note: None });
+    one.denials.file(file(MAX_USER_AGENTS - 1).collect()).unwrap();
+    let now = one.rooms.now();
+    change_at(&one, now - MINUTE, add(agent("for a moment"), now - 1)).await.unwrap();
+    let last = format!("GET /deny?after={}", MAX_USER_AGENTS - 1);
+    let listed = Listener::over(&one).done(&last, "").await;
+    assert_eq!((&listed["entries"][0]["over"], &listed["known"]), (&json!(true), &json!(MAX_USER_AGENTS)));
+    // There is room for one, and its is over.
+    change_at(&one, now, add(agent("the last one"), now + MINUTE)).await.unwrap();
+    let listed = Listener::over(&one).done(&last, "").await;
+    assert_eq!(
+        (&listed["entries"][0]["user_agent"], &listed["entries"][0]["over"]),
+        (&json!("the last one"), &json!(false))
+    );
+    let refused = change_at(&one, now, add(agent("one too many"), now + MINUTE)).await;
+    assert!(matches!(refused, Err(ChangeError::Deny(_))), "{refused:?}");
 }
 
 /// It was shared first: others had it, and its operator was told that it had been refused.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anteroom::identity::settings::{JwksSource, TokenPlace};
+use anteroom::identity::settings::TokenPlace;
 use anteroom::pb::anteroom::v1 as pb;
 use anteroom::pb::anteroom::v1::waiting_room_server::WaitingRoom as _;
 use anteroom::position;
@@ -13,7 +13,7 @@ use tonic::{Code, Request};
 use crate::api::Api;
 use crate::contract::CALLS;
 use crate::gate::{ask, question};
-use crate::identity::Users;
+use crate::identity::{Users, url};
 use crate::jwks_server::{JwksServer, Says};
 use crate::signer::{Signer, jwks};
 use crate::world::{Doors, World};
@@ -115,7 +115,7 @@ impl Known {
     async fn new(words: &str) -> Self {
         let signer = Signer::es256("a");
         let server = JwksServer::start(Says::Text(jwks(&[&signer]))).await;
-        let users = Users::with(JwksSource::Url(server.url().parse().unwrap()), |settings| {
+        let users = Users::with(url(&server.url()), |settings| {
             settings.token = TokenPlace { cookie: Some("id_token".into()), ..TokenPlace::default() };
         });
         users.is_user(&users.token(&signer, "nobody-yet"), "nobody-yet").await;

@@ -2,13 +2,12 @@
 
 use anteroom::authz::Gate;
 use anteroom::identity::public::{PublicPath, PublicPaths, PublicPattern};
-use anteroom::identity::settings::JwksSource;
 use anteroom::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use anteroom::pb::envoy::service::auth::v3::{CheckRequest, CheckResponse};
 use serde_json::json;
 
 use crate::gate::{ask, by, cookie, headers, question, status};
-use crate::identity::Users;
+use crate::identity::{Users, url};
 use crate::jwks_server::{JwksServer, Says};
 use crate::signer::{Signer, claims_but, jwks};
 use crate::world::World;
@@ -29,8 +28,7 @@ impl Scene {
     async fn new() -> Self {
         let signer = Signer::es256("a");
         let server = JwksServer::start(Says::Text(jwks(&[&signer]))).await;
-        let url = server.url().parse().unwrap();
-        let users = Users::with(JwksSource::Url(url), |settings| {
+        let users = Users::with(url(&server.url()), |settings| {
             let path = PublicPath::parse("/open/*").unwrap();
             settings.public = PublicPaths::new(vec![PublicPattern { methods: vec!["GET".into()], path }]);
         });

@@ -34,7 +34,7 @@ impl Users {
     }
 
     pub(crate) fn of_server(server: &JwksServer) -> Self {
-        Self::of(JwksSource::Url(server.url().parse().unwrap()))
+        Self::of(url(&server.url()))
     }
 
     /// With settings that are changed before it begins.
@@ -87,12 +87,28 @@ impl Users {
         self.is(token, |answer| matches!(answer, Answer::User(user) if user.name() == name)).await;
     }
 
+    /// Nobody can say who shows this token.
+    pub(crate) async fn is_unavailable(&self, token: &str) {
+        assert_eq!(self.who(token).await, Answer::Unavailable);
+    }
+
+    /// Waits until a fetch has failed before any answer.
+    pub(crate) async fn found_unreachable(&self) {
+        let series = format!("anteroom_identity_fetches_total{{issuer=\"{ISSUER}\",result=\"unreachable\"}}");
+        until_true("a fetch has failed", SOON, || self.metric(&series) > 0.0).await;
+    }
+
     /// The value of a metric, by its name and labels; 0 where there is none.
     fn metric(&self, series: &str) -> f64 {
         let text = self.metrics.encode().unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.map_or(0.0, |value| value.parse().unwrap())
     }
+}
+
+/// Keys at an address whose server the system's roots vouch for, where it is `https`.
+pub(crate) fn url(address: &str) -> JwksSource {
+    JwksSource::Url { url: address.parse().unwrap(), roots: None }
 }
 
 fn good(signer: &Signer) -> Says {
@@ -211,14 +227,10 @@ async fn a_server_that_cannot_prove_who_it_is_is_not_believed() {
     // It does not speak TLS, and `https` was asked for.
     let signer = Signer::es256("a");
     let server = JwksServer::start(good(&signer)).await;
-    let url = server.url().replace("http://", "https://");
-    let users = Users::of(JwksSource::Url(url.parse().unwrap()));
-    until_true("it was tried", SOON, || {
-        let series = format!("anteroom_identity_fetches_total{{issuer=\"{ISSUER}\",result=\"unreachable\"}}");
-        users.metric(&series) > 0.0
-    })
-    .await;
-    assert_eq!(users.who(&users.token(&signer, "ann")).await, Answer::Unavailable);
+    let address = server.url().replace("http://", "https://");
+    let users = Users::of(url(&address));
+    users.found_unreachable().await;
+    users.is_unavailable(&users.token(&signer, "ann")).await;
     assert_eq!(server.asked(), 0);
 }
 

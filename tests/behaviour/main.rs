@@ -30,6 +30,7 @@ mod operators;
 mod outage;
 mod over_redis;
 mod policies;
+mod private_ca;
 mod probe;
 #[path = "../support/redis.rs"]
 mod redis_server;

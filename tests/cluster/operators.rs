@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::process::Stdio;
+use std::time::{Duration, SystemTime};
 
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
@@ -236,6 +237,19 @@ async fn the_client_changes_the_deny_list_of_all_replicas() {
     let (status, _, error) = deny(one, "remove --ip 192.0.2.0/24").await;
     assert!(status == 1 && error.contains("192.0.2.0/24"), "{status}: {error}");
     assert_eq!(deny(one, "add --ip ::/1").await.0, 2);
+    // On a busy machine the moment may be over before it is asked for.
+    until("somebody is refused for a moment", SOON, || async {
+        let moment = SystemTime::now() + Duration::from_secs(2);
+        let words = format!("add --subject eve --until {}", humantime::format_rfc3339_millis(moment));
+        (deny(one, &words).await.0 == 0).then_some(())
+    })
+    .await;
+    until("it is over, and marked as that", SOON, || async {
+        let (_, out, _) = deny(one, "list").await;
+        let is_marked = |line: &str| line.starts_with("subject \"eve\"") && line.contains("Z (over)");
+        out.lines().any(is_marked).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
 
-/// What TLS begins with, which this does not speak.
+/// What TLS begins with, where this does not speak it.
 const TLS: u8 = 0x16;
 
 /// What the server does with a request.
@@ -71,6 +72,15 @@ impl Drop for JwksServer {
 
 impl JwksServer {
     pub(crate) async fn start(says: Says) -> Self {
+        Self::start_over(None, says).await
+    }
+
+    /// The same over TLS: it is to be asked at `https`.
+    pub(crate) async fn start_tls(tls: TlsAcceptor, says: Says) -> Self {
+        Self::start_over(Some(tls), says).await
+    }
+
+    async fn start_over(tls: Option<TlsAcceptor>, says: Says) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (says, asked) = (Arc::new(Mutex::new(says)), Arc::new(AtomicUsize::new(0)));
@@ -79,9 +89,17 @@ impl JwksServer {
             async move {
                 let mut answering = JoinSet::new();
                 while let Ok((client, _)) = listener.accept().await {
-                    let (says, asked) = (says.clone(), asked.clone());
-                    // A client that hangs up is none of the server's business.
-                    answering.spawn(async move { drop(answer(client, &says, &asked).await) });
+                    let (says, asked, tls) = (says.clone(), asked.clone(), tls.clone());
+                    // A client that hangs up, or does not believe the server, is none of the server's business.
+                    answering.spawn(async move {
+                        drop(match tls {
+                            None => answer(client, &says, &asked).await,
+                            Some(tls) => match tls.accept(client).await {
+                                Ok(client) => answer(client, &says, &asked).await,
+                                Err(error) => Err(error),
+                            },
+                        });
+                    });
                 }
             }
         });
@@ -102,7 +120,11 @@ impl JwksServer {
     }
 }
 
-async fn answer(mut client: TcpStream, says: &Mutex<Says>, asked: &AtomicUsize) -> std::io::Result<()> {
+async fn answer(
+    mut client: impl AsyncRead + AsyncWrite + Unpin,
+    says: &Mutex<Says>,
+    asked: &AtomicUsize,
+) -> std::io::Result<()> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(client.read_u8().await?);
@@ -119,7 +141,10 @@ async fn answer(mut client: TcpStream, says: &Mutex<Says>, asked: &AtomicUsize) 
         )
     };
     match says {
-        Says::Text(text) => client.write_all(whole(200, "", &text).as_bytes()).await,
+        Says::Text(text) => {
+            client.write_all(whole(200, "", &text).as_bytes()).await?;
+            client.shutdown().await
+        }
         Says::Status(status, text) => client.write_all(whole(status, "", &text).as_bytes()).await,
         Says::Redirect(to) => {
             client.write_all(whole(302, &format!("location: {to}\r\n"), "").as_bytes()).await

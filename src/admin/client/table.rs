@@ -71,9 +71,10 @@ pub(super) fn entries(entries: &[Told], screen: Screen, out: &mut (dyn Write + S
             Origin::File => "file",
             Origin::Operators => "operators",
         };
+        let until = told.entry.until.clone().unwrap_or_else(|| "for good".to_owned());
         vec![
             plain(whom(&told.entry)),
-            plain(told.entry.until.clone().unwrap_or_else(|| "for good".to_owned())),
+            plain(if told.over { format!("{until} (over)") } else { until }),
             plain(source.to_owned()),
             plain(told.hits.to_string()),
             plain(told.entry.note.as_deref().map(quoted).unwrap_or_default()),

@@ -66,9 +66,10 @@ impl Operators {
         }
         let _slot = self.slot()?;
         let (listed, known) = self.denials.listed(after, limit);
+        let now = self.rooms.now();
         let next = after.saturating_add(listed.len());
         let next = (!listed.is_empty() && next < known).then_some(next);
-        Ok(Page { entries: listed.iter().map(Told::from).collect(), next, known })
+        Ok(Page { entries: listed.iter().map(|listed| Told::new(listed, now)).collect(), next, known })
     }
 
     async fn change_denied(&self, asked: &Asked, body: Body) -> Answer<Done> {

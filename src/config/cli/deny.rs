@@ -95,7 +95,11 @@ impl WhomArgs {
 
 /// The entry, if it means somebody. The service would say the same; here nothing was asked yet.
 fn sound(entry: Written) -> Result<Written, String> {
-    entry.clone().entry().map(|_| entry).map_err(|mistake| format!("--{mistake}"))
+    entry.clone().entry().map(|_| entry).map_err(|mut mistake| {
+        // A flag has a hyphen where the file's key has none.
+        mistake.key = format!("--{}", mistake.key.replace('_', "-"));
+        mistake.to_string()
+    })
 }
 
 #[cfg(test)]
@@ -135,5 +139,8 @@ mod tests {
         ] {
             assert!(what(slip).is_err(), "{slip:?}");
         }
+        let told = |user_agent| what(&["add", "--user-agent", user_agent]).unwrap_err();
+        assert!(told("M").starts_with("--user-agent: "), "{}", told("M"));
+        assert!(told("   ").starts_with("--user-agent: has only blanks in it; "), "{}", told("   "));
     }
 }

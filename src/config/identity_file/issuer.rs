@@ -9,6 +9,7 @@ use jsonwebtoken::Algorithm;
 use super::super::yaml::{self, Entry, Node, Path as KeyPath};
 use super::{MAX_NAME, Reader};
 use crate::identity::jwks::KeySet;
+use crate::identity::roots::Roots;
 use crate::identity::settings::{
     ALGORITHMS, DEFAULT_LEEWAY, DEFAULT_REFRESH, DEFAULT_STALE, IssuerSettings, JwksSource, MAX_AUDIENCES,
     MAX_LEEWAY,
@@ -124,7 +125,7 @@ impl Reader<'_> {
 
     fn jwks(&mut self, entry: &Entry, path: KeyPath<'_>, algorithms: &[Algorithm]) -> Option<JwksSource> {
         const SHAPE: &str = "write {url: https://…} or {file: …}";
-        if !self.is_map(&entry.value, entry.line, path, &["url", "file", "insecure"]) {
+        if !self.is_map(&entry.value, entry.line, path, &["url", "file", "ca", "insecure"]) {
             return None;
         }
         let insecure = match entry.value.get("insecure").map(|entry| (entry.line, entry.value.text())) {
@@ -135,9 +136,26 @@ impl Reader<'_> {
                 false
             }
         };
+        let ca = entry.value.get("ca");
         match (entry.value.get("url"), entry.value.get("file")) {
-            (Some(url), None) => self.url(url, path.key("url"), insecure).map(JwksSource::Url),
-            (None, Some(file)) => self.key_file(file, path.key("file"), algorithms).map(JwksSource::File),
+            (Some(url), None) => {
+                let url = self.url(url, path.key("url"), insecure);
+                let Some(ca) = ca else { return url.map(|url| JwksSource::Url { url, roots: None }) };
+                if url.as_ref().is_some_and(|url| url.scheme_str() != Some("https")) {
+                    let remedy = "write https:// in url, or leave ca out";
+                    self.wrong(ca.line, path.key("ca"), "stands beside an address without TLS", remedy);
+                    return None;
+                }
+                let roots = self.roots(ca, path.key("ca"))?;
+                url.map(|url| JwksSource::Url { url, roots: Some(roots) })
+            }
+            (None, Some(file)) => {
+                if let Some(ca) = ca {
+                    let remedy = "leave it out: it says who vouches for the server of a url";
+                    self.wrong(ca.line, path.key("ca"), "stands beside file", remedy);
+                }
+                self.key_file(file, path.key("file"), algorithms).map(JwksSource::File)
+            }
             (found, _) => {
                 let problem =
                     if found.is_some() { "has both url and file" } else { "has neither url nor file" };
@@ -174,11 +192,14 @@ impl Reader<'_> {
         Some(url)
     }
 
+    fn roots(&mut self, entry: &Entry, path: KeyPath<'_>) -> Option<Roots> {
+        let remedy = "name a PEM file with the certificates of the authorities that vouch for its server";
+        let read = |text: &str| Roots::read(text).map_err(|why| why.to_string());
+        self.beside(entry, path, remedy, read).map(|(_, roots)| roots)
+    }
+
     fn key_file(&mut self, entry: &Entry, path: KeyPath<'_>, algorithms: &[Algorithm]) -> Option<PathBuf> {
-        let name = self.text(entry, path)?;
-        let file = self.folder.join(name);
-        let read = yaml::read_file(&file).map_err(|unreadable| unreadable.problem);
-        let read = read.and_then(|text| {
+        let read = |text: &str| {
             // Without an algorithm no key would fit, and that is a mistake of its own.
             let algorithms = if algorithms.is_empty() {
                 &ALGORITHMS.map(|(_, algorithm)| algorithm)[..]
@@ -186,13 +207,28 @@ impl Reader<'_> {
                 algorithms
             };
             KeySet::read(text.as_bytes(), algorithms).map_err(|why| why.to_string())
-        });
-        if let Err(problem) = read {
-            let problem = format!("{}: {problem}", file.display());
-            self.wrong(entry.line, path, problem, "name a file with the issuer's public keys as a JWKS");
-            return None;
+        };
+        let remedy = "name a file with the issuer's public keys as a JWKS";
+        self.beside(entry, path, remedy, read).map(|(file, _)| file)
+    }
+
+    /// The file that an entry names, in the folder of the identity file, and what `read` makes of its text.
+    fn beside<T>(
+        &mut self,
+        entry: &Entry,
+        path: KeyPath<'_>,
+        remedy: &str,
+        read: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<(PathBuf, T)> {
+        let file = self.folder.join(self.text(entry, path)?);
+        let text = yaml::read_file(&file).map_err(|unreadable| unreadable.problem);
+        match text.and_then(|text| read(&text)) {
+            Ok(made) => Some((file, made)),
+            Err(problem) => {
+                self.wrong(entry.line, path, format!("{}: {problem}", file.display()), remedy);
+                None
+            }
         }
-        Some(file)
     }
 }
 

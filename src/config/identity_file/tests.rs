@@ -35,7 +35,9 @@ fn the_sample_is_understood() {
     let [first, second] = &read.issuers[..] else { panic!("two issuers") };
     assert_eq!(first.issuer, "https://id.example.com/");
     assert_eq!(first.audiences, ["shop", "app"]);
-    assert!(matches!(&first.jwks, JwksSource::Url(url) if url.host() == Some("id.example.com")));
+    assert!(
+        matches!(&first.jwks, JwksSource::Url { url, roots: None } if url.host() == Some("id.example.com"))
+    );
     assert_eq!(first.algorithms, [Algorithm::ES256, Algorithm::RS256]);
     let minutes = |n: u64| Duration::from_secs(n * 60);
     assert_eq!((first.leeway, first.refresh, first.stale), (minutes(1), minutes(5), minutes(720)));
@@ -120,6 +122,41 @@ fn every_mistake_is_found_with_its_line() {
     let two = "issuers: [{issuer: a, audiences: [b], algorithms: [ES256], jwks: {url: 'https://a/'}}, \
         {issuer: a, audiences: [c], algorithms: [ES256], jwks: {url: 'https://b/'}}]";
     assert!(parse(two, Path::new("f")).unwrap_err()[0].to_string().contains("is named before"));
+}
+
+#[test]
+fn an_issuers_own_authorities_are_read_with_the_file() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let authority = rcgen::CertificateParams::default().self_signed(&key).unwrap().pem();
+    let folder = tempfile::tempdir().unwrap();
+    let parse_with = |jwks: &str| {
+        let text =
+            format!("issuers: [{{issuer: a, audiences: [b], algorithms: [ES256],\n  jwks: {{{jwks}}}}}]");
+        let read = parse(&text, &folder.path().join("f"));
+        read.map_err(|mistakes| mistakes.iter().map(Mistake::message).collect::<Vec<_>>())
+    };
+    let file = folder.path().join("ca.pem");
+    std::fs::write(&file, &authority).unwrap();
+    let read = parse_with("url: 'https://a/', ca: ca.pem").unwrap();
+    assert!(matches!(&read.issuers[0].jwks, JwksSource::Url { roots: Some(_), .. }));
+    assert_eq!(parse_with("url: 'https://a/', ca: ca.pem"), Ok(read), "the same file is the same settings");
+    let ca = "issuers[0].jwks.ca: ";
+    for (jwks, text, expected) in [
+        ("url: 'https://a/', ca: nowhere.pem", &*authority, "nowhere.pem: cannot be read"),
+        ("url: 'https://a/', ca: ca.pem", "", "ca.pem: has no certificate in it; name a PEM file"),
+        ("url: 'https://a/', ca: ca.pem", "garbage", "ca.pem: has no certificate in it; name a PEM file"),
+        ("url: 'https://a/', ca: ca.pem", &authority[..200], "ca.pem: is no sound PEM"),
+        ("url: 'https://a/', ca: [ca.pem]", &authority, "is a list"),
+        ("url: 'http://a/', insecure: true, ca: ca.pem", &authority, "stands beside an address without TLS"),
+        ("file: ca.pem, ca: ca.pem", &authority, "stands beside file"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let found = parse_with(jwks).unwrap_err();
+        assert!(
+            found.iter().any(|told| told.strip_prefix(ca).is_some_and(|told| told.contains(expected))),
+            "{expected}: {found:#?}"
+        );
+    }
 }
 
 #[test]

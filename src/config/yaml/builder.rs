@@ -8,8 +8,12 @@ use super::{Entry, MAX_DEPTH, MAX_NODES, Node, Path, Value};
 use crate::config::{Grade, Mistake, Report};
 
 enum Container {
-    List(Vec<Node>),
-    Map { entries: Vec<Entry>, pending: Option<(String, usize)> },
+    /// Items, and how many there were with those that were handed over.
+    List(Vec<Node>, usize),
+    Map {
+        entries: Vec<Entry>,
+        pending: Option<(String, usize)>,
+    },
 }
 
 struct Frame {
@@ -18,8 +22,15 @@ struct Frame {
     container: Container,
 }
 
+/// Who takes the items of the list under a key at the root, each with its place in that list. An error ends the reading.
+pub(super) struct Taker<'r> {
+    pub(super) key: &'r str,
+    pub(super) take: &'r mut dyn FnMut(usize, Node, &mut Report) -> Result<(), Mistake>,
+}
+
 pub(super) struct Builder<'r> {
     report: &'r mut Report,
+    taker: Option<Taker<'r>>,
     frames: Vec<Frame>,
     pub(super) roots: Vec<Node>,
     /// Finished anchored nodes with their size and depth.
@@ -28,8 +39,8 @@ pub(super) struct Builder<'r> {
 }
 
 impl<'r> Builder<'r> {
-    pub(super) fn new(report: &'r mut Report) -> Self {
-        Self { report, frames: Vec::new(), roots: Vec::new(), anchors: HashMap::new(), nodes: 0 }
+    pub(super) fn new(report: &'r mut Report, taker: Option<Taker<'r>>) -> Self {
+        Self { report, taker, frames: Vec::new(), roots: Vec::new(), anchors: HashMap::new(), nodes: 0 }
     }
 
     pub(super) fn take(&mut self, event: Event<'_>, line: usize) -> Result<(), Mistake> {
@@ -40,7 +51,7 @@ impl<'r> Builder<'r> {
                 self.count(1, line)?;
                 self.finish(node, anchor)
             }
-            Event::SequenceStart(anchor, _) => self.open(line, anchor, Container::List(Vec::new())),
+            Event::SequenceStart(anchor, _) => self.open(line, anchor, Container::List(Vec::new(), 0)),
             Event::MappingStart(anchor, _) => {
                 self.open(line, anchor, Container::Map { entries: Vec::new(), pending: None })
             }
@@ -71,9 +82,14 @@ impl<'r> Builder<'r> {
     fn close(&mut self) -> Result<(), Mistake> {
         let Some(frame) = self.frames.pop() else { return Ok(()) };
         let value = match frame.container {
-            Container::List(items) => Value::List(items),
-            Container::Map { entries, .. } => {
+            Container::List(mut items, _) => {
+                items.shrink_to_fit();
+                Value::List(items)
+            }
+            Container::Map { mut entries, .. } => {
                 self.report_repeats(&entries);
+                // Room for four is made with the first, and there may be a map for each line.
+                entries.shrink_to_fit();
                 Value::Map(entries)
             }
         };
@@ -91,12 +107,19 @@ impl<'r> Builder<'r> {
     }
 
     fn attach(&mut self, node: Node) -> Result<(), Mistake> {
+        let is_taken = self.is_taken();
         let Some(frame) = self.frames.last_mut() else {
             self.roots.push(node);
             return Ok(());
         };
         match &mut frame.container {
-            Container::List(items) => items.push(node),
+            Container::List(items, count) => {
+                *count += 1;
+                match &mut self.taker {
+                    Some(taker) if is_taken => return (taker.take)(*count - 1, node, self.report),
+                    _ => items.push(node),
+                }
+            }
             Container::Map { entries, pending } => match (pending.take(), node) {
                 (Some((key, line)), value) => entries.push(Entry { key, line, value }),
                 (None, Node { line, value: Value::Scalar { text, .. } }) => *pending = Some((text, line)),
@@ -110,6 +133,17 @@ impl<'r> Builder<'r> {
             },
         }
         Ok(())
+    }
+
+    /// Whether what comes next is an item of the taker's list.
+    fn is_taken(&self) -> bool {
+        let Some(taker) = &self.taker else { return false };
+        let [Frame { container: Container::Map { pending: Some((key, _)), .. }, .. }, list] =
+            &self.frames[..]
+        else {
+            return false;
+        };
+        self.roots.is_empty() && key == taker.key && matches!(list.container, Container::List(..))
     }
 
     fn report_repeats(&mut self, entries: &[Entry]) {
@@ -128,8 +162,8 @@ impl<'r> Builder<'r> {
         fn down(frames: &[Frame], path: &Path<'_>, key: &str) -> String {
             match frames.split_first() {
                 None => path.key(key).to_string(),
-                Some((Frame { container: Container::List(items), .. }, rest)) => {
-                    down(rest, &path.index(items.len()), key)
+                Some((Frame { container: Container::List(_, count), .. }, rest)) => {
+                    down(rest, &path.index(*count), key)
                 }
                 Some((Frame { container: Container::Map { pending, .. }, .. }, rest)) => {
                     let name = pending.as_ref().map_or("", |(name, _)| name);

@@ -15,7 +15,11 @@ use crate::store::ledger::{Document, TooLong};
 
 /// The most entries that operators may have made.
 pub const MAX_SHARED: usize = 10_000;
-/// How often a change is tried that others are quicker than.
+/// How long an entry is kept that is over, in milliseconds. It means nobody; but another replica's clock may say that it is
+/// not over yet, and one change made by a clock that is ahead must not take it back for all. An hour is far more than
+/// clocks differ by that are looked after at all.
+const KEPT: Millis = 3_600_000;
+/// How often a change is tried that others are quicker than, or that has to make room.
 const TRIES: u32 = 8;
 
 /// The document.
@@ -76,7 +80,8 @@ pub enum Change {
 }
 
 impl Guard {
-    /// Changes the operators' entries for all replicas, and puts them in force here. Entries whose time is over go.
+    /// Changes the operators' entries for all replicas, and puts them in force here. Entries that are over for an hour go,
+    /// and where there is no room otherwise, all that are over.
     ///
     /// [`ChangeError::Store`]: it may have been done. [`ChangeError::NotHere`]: it was. With every other error it was not.
     pub async fn change_shared(
@@ -92,38 +97,50 @@ impl Guard {
         };
         // What an operator has asked another replica for a moment ago counts: its entry can be taken back here.
         self.roll.call().await.map_err(ChangeError::Unheard)?;
+        let mut kept = KEPT;
         for _ in 0..TRIES {
             let known = self.roll.document().borrow().clone();
-            let mut entries = known.as_ref().map(read).transpose()?.unwrap_or_default();
-            entries.retain(|entry| !entry.is_over(now));
-            let count = entries.len();
-            entries.retain(|entry| !entry.whom.means(whom));
-            match change {
-                Change::Add(_) if entries.len() >= MAX_SHARED => return Err(ChangeError::TooMany),
-                Change::Add(entry) => entries.push(entry.clone()),
-                Change::Remove(_) if entries.len() == count => {
-                    return Err(ChangeError::NotThere(whom.clone()));
-                }
-                Change::Remove(_) => {}
-            }
-            let deny = entries.iter().map(Written::from).collect();
-            let text = serde_json::to_string(&Shared { deny })
-                .map_err(|error| ChangeError::Unread(error.to_string()))?;
-            // Before anybody has it: every replica must be able to use it, beside a deny file like the one here.
-            if matches!(change, Change::Add(_)) {
-                denials.try_share(&entries)?;
-            }
+            let entries = known.as_ref().map(read).transpose()?.unwrap_or_default();
+            let over_since = now.saturating_sub(kept);
+            let is_any_over = entries.iter().any(|entry| entry.is_over(now) && !entry.is_over(over_since));
             let version = known.as_ref().map_or(0, Document::version);
-            match self.roll.replace(version, &text).await {
-                Ok(version) => {
-                    return denials.share(version, entries).map_err(ChangeError::NotHere);
+            let changed = changed(entries, change, whom, over_since);
+            let posted = match changed {
+                Ok(entries) => self.post_shared(version, entries, change, denials).await,
+                Err(error) => Err(error),
+            };
+            match posted {
+                Err(ChangeError::Busy) => {}
+                Err(ChangeError::TooMany | ChangeError::TooLong(_) | ChangeError::Deny(_)) if is_any_over => {
+                    kept = 0;
                 }
-                Err(PostError::Outdated) => {}
-                Err(PostError::TooLong(error)) => return Err(error.into()),
-                Err(PostError::Store(error)) => return Err(error.into()),
+                done => return done,
             }
         }
         Err(ChangeError::Busy)
+    }
+
+    /// Shares these entries in place of those of this version. [`ChangeError::Busy`]: others have changed them meanwhile.
+    async fn post_shared(
+        &self,
+        version: u64,
+        entries: Vec<Entry>,
+        change: &Change,
+        denials: &Denials,
+    ) -> Result<(), ChangeError> {
+        let deny = entries.iter().map(Written::from).collect();
+        let text = serde_json::to_string(&Shared { deny });
+        let text = text.map_err(|error| ChangeError::Unread(error.to_string()))?;
+        // Before anybody has it: every replica must be able to use it, beside a deny file like the one here.
+        if matches!(change, Change::Add(_)) {
+            denials.try_share(&entries)?;
+        }
+        match self.roll.replace(version, &text).await {
+            Ok(version) => denials.share(version, entries).map_err(ChangeError::NotHere),
+            Err(PostError::Outdated) => Err(ChangeError::Busy),
+            Err(PostError::TooLong(error)) => Err(error.into()),
+            Err(PostError::Store(error)) => Err(error.into()),
+        }
     }
 
     /// Puts what operators have asked any replica for in force here, as it comes, until `closing`. What cannot be used
@@ -145,6 +162,26 @@ impl Guard {
             }
         }
     }
+}
+
+/// The entries after a change that means `whom`, without those that were over at `over_since`.
+fn changed(
+    mut entries: Vec<Entry>,
+    change: &Change,
+    whom: &Whom,
+    over_since: Millis,
+) -> Result<Vec<Entry>, ChangeError> {
+    let count = entries.len();
+    entries.retain(|entry| !entry.whom.means(whom));
+    let is_there = entries.len() < count;
+    entries.retain(|entry| !entry.is_over(over_since));
+    match change {
+        Change::Add(_) if entries.len() >= MAX_SHARED => return Err(ChangeError::TooMany),
+        Change::Add(entry) => entries.push(entry.clone()),
+        Change::Remove(_) if !is_there => return Err(ChangeError::NotThere(whom.clone())),
+        Change::Remove(_) => {}
+    }
+    Ok(entries)
 }
 
 fn read(document: &Document) -> Result<Vec<Entry>, ChangeError> {

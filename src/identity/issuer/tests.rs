@@ -49,7 +49,7 @@ fn issuer(says: impl IntoIterator<Item = Says>) -> (Arc<Issuer>, Arc<Script>, Cl
     let settings = IssuerSettings {
         issuer: ISSUER.to_owned(),
         audiences: vec!["a".to_owned()],
-        jwks: JwksSource::Url("https://id.example.com/jwks".parse().unwrap()),
+        jwks: JwksSource::Url { url: "https://id.example.com/jwks".parse().unwrap(), roots: None },
         algorithms: vec![Algorithm::ES256],
         leeway: Duration::from_secs(30),
         refresh: Duration::from_mins(10),

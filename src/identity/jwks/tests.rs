@@ -61,6 +61,18 @@ fn a_key_without_alg_verifies_what_its_type_and_the_issuer_allow() {
 }
 
 #[test]
+fn eddsa_may_be_named_by_its_curve() {
+    let ed = Signer::ed25519("ed");
+    assert_eq!(fate(&ed, |jwk| jwk["alg"] = "Ed25519".into()), Ok(()));
+    assert_eq!(fate(&ed, |jwk| jwk["alg"] = "Ed448".into()), Err(Skipped::OtherAlgorithm));
+    assert_eq!(fate(&Signer::es256("ec"), |jwk| jwk["alg"] = "Ed25519".into()), Err(Skipped::Unreadable));
+    let mut jwk = ed.jwk();
+    jwk["alg"] = "Ed25519".into();
+    let (set, _) = read(&json!({"keys": [jwk]}).to_string()).unwrap();
+    assert!(set.find(Some("ed"), Algorithm::EdDSA).is_some());
+}
+
+#[test]
 fn a_token_without_kid_finds_a_key_only_where_there_is_no_choice() {
     let (one, _) = read(&jwks(&[&Signer::es256("a"), &Signer::ed25519("b")])).unwrap();
     assert!(one.find(None, Algorithm::ES256).is_some() && one.find(None, Algorithm::EdDSA).is_some());

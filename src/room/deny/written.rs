@@ -67,12 +67,14 @@ impl Written {
         for (key, text) in
             [("user_agent", &user_agent), ("subject", &subject), ("issuer", &issuer), ("note", &note)]
         {
-            if let Some(text) = text
-                && (text.trim().is_empty() || text.len() > MAX_TEXT)
-            {
-                let remedy = format!("write 1 to {MAX_TEXT} bytes");
-                return Err(wrong(key, format!("is {} bytes long", text.len()), &remedy));
-            }
+            let Some(text) = text else { continue };
+            let problem = match text.len() {
+                0 => "is empty".to_owned(),
+                1..=MAX_TEXT if text.trim().is_empty() => "has only blanks in it".to_owned(),
+                1..=MAX_TEXT => continue,
+                long => format!("is {long} bytes long"),
+            };
+            return Err(wrong(key, problem, &format!("write 1 to {MAX_TEXT} bytes that can be seen")));
         }
         if issuer.is_some() && subject.is_none() {
             return Err(wrong(
