@@ -25,19 +25,19 @@ use crate::identity::Identity;
 use crate::page::{Lang, Page, View, content_security_policy};
 use crate::pb::check::Unreadable;
 use crate::room::binding::Bearer;
-use crate::room::decision::{Bypass, Verdict};
+use crate::room::decision::{Admission, Bypass, Verdict};
 use crate::room::gates::Stated;
 use crate::room::name::RoomName;
 use crate::room::policy::{Mistake, Policy};
 use crate::room::state::Subject;
-use crate::room::token::Kind;
+use crate::room::token::{Claims, Kind};
 use crate::rooms::Rooms;
 use crate::rooms::visit::Shown;
 use crate::telemetry::logs::OncePer;
 use crate::telemetry::metrics::label::VerdictLabel;
 use crate::telemetry::trace::{TraceContext, Tracer};
 use limits::LimitsReader;
-use order::Purpose;
+use order::{Handed, Purpose};
 use pass::ShortWay;
 use request::Question;
 use response::{Answer, Html, PASS_HEADER, TICKET_HEADER};
@@ -144,8 +144,8 @@ impl Gate {
             let message = "the CheckRequest has no attributes.request.http: ask about HTTP requests";
             (Verdict::Error { message: message.to_owned() }, None)
         };
-        if let Purpose::Answer { handed: Some(ticket) } = purpose {
-            self.hand_over(&mut verdict, ticket);
+        if let (Purpose::Answer { handed: Some(handed) }, Some(policy)) = (purpose, policy.as_deref()) {
+            self.hand_over(&mut verdict, policy, handed);
         }
         let answer = give(&verdict, policy.as_deref());
         let room = policy.as_ref().map(|policy| &policy.room);
@@ -197,15 +197,33 @@ impl Gate {
         response::render(verdict, question, origins, &self.cookies, &|view| self.html(question, view))
     }
 
-    /// Lets the answer carry a ticket that its visitor was not given yet, if it is that of the place told.
-    fn hand_over(&self, verdict: &mut Verdict, ticket: &str) {
-        let Verdict::Wait(wait) = verdict else { return };
-        let now = self.rooms.now();
-        if wait.ticket.is_none()
-            && let Ok(claims) = self.rooms.keys().verify(Kind::Ticket, &wait.standing.room, ticket, now)
-            && claims.number == wait.standing.number
-        {
-            wait.ticket = Some((ticket.to_owned(), claims.exp.saturating_sub(now / 1_000)));
+    /// Lets the answer carry a token that its visitor was not given yet: a ticket if it is that of the place told, a pass
+    /// if it is the one that counts, or if the request is refused for itself.
+    fn hand_over(&self, verdict: &mut Verdict, policy: &Policy, handed: Handed<'_>) {
+        let (keys, now) = (self.rooms.keys(), self.rooms.now());
+        let left = |claims: &Claims| claims.exp.saturating_sub(now / 1_000);
+        match (handed, verdict) {
+            (Handed::Ticket(ticket), Verdict::Wait(wait)) if wait.ticket.is_none() => {
+                if let Ok(claims) = keys.verify(Kind::Ticket, &policy.room, ticket, now)
+                    && claims.number == wait.standing.number
+                {
+                    wait.ticket = Some((ticket.to_owned(), left(&claims)));
+                }
+            }
+            (Handed::Pass(pass), Verdict::Admit(admission)) => admission.fresh |= admission.pass == pass,
+            (Handed::Pass(pass), Verdict::Refuse { kept, .. }) => {
+                if let Ok(claims) = keys.verify(Kind::Pass, &policy.room, pass, now) {
+                    *kept = Some(Admission {
+                        room: policy.room.clone(),
+                        place: claims.place(),
+                        pass: pass.to_owned(),
+                        expires_at: claims.ends_at(),
+                        max_age: left(&claims),
+                        fresh: true,
+                    });
+                }
+            }
+            _ => {}
         }
     }
 

@@ -18,7 +18,7 @@ use axum::response::Response;
 use axum::routing::any;
 
 use super::Gate;
-use super::order::Purpose;
+use super::order::{Handed, Purpose};
 use super::request::Question;
 use crate::pb::check::{Asked, Http};
 use crate::room::name::RoomName;
@@ -26,9 +26,12 @@ use crate::room::policy::Policy;
 
 /// What the proxy says about a request begins with this.
 const FORWARDED: &str = "x-forwarded-";
-/// A ticket that [`Door::Nginx`] was answered a moment ago, on its way to [`Door::NginxAnswer`].
+/// A token that [`Door::Nginx`] was answered a moment ago, on its way to [`Door::NginxAnswer`]: a ticket, or behind
+/// [`HANDED_PASS`] a pass.
 const HANDED_HEADER: &str = "x-anteroom-handed";
+const HANDED_PASS: &str = "pass=";
 const TICKET_HEADER: &str = super::response::TICKET_HEADER;
+const PASS_HEADER: &str = super::response::PASS_HEADER;
 
 /// Which proxy asks, as `?door=` says: they differ in what they can do with an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +70,7 @@ struct Unclear {
 struct Forwarded<'a> {
     door: Door,
     question: Question<'a>,
-    handed: Option<&'a str>,
+    handed: Option<Handed<'a>>,
 }
 
 impl<'a> Forwarded<'a> {
@@ -99,16 +102,24 @@ impl<'a> Forwarded<'a> {
             Door::NginxAnswer => single(headers, HANDED_HEADER).map_err(unclear)?,
             _ => None,
         };
-        let passed_on = headers.iter().filter(|(name, _)| is_the_clients(name, handed.is_some()));
+        let handed = handed.map(|token| match token.strip_prefix(HANDED_PASS) {
+            Some(pass) => Handed::Pass(pass),
+            None => Handed::Ticket(token),
+        });
+        // It takes the place of one that the client shows.
+        let shown = handed.map(|handed| match handed {
+            Handed::Ticket(ticket) => (TICKET_HEADER, ticket.as_bytes()),
+            Handed::Pass(pass) => (PASS_HEADER, pass.as_bytes()),
+        });
+        let replaced = shown.map(|(name, _)| name);
+        let passed_on = headers.iter().filter(|(name, _)| is_the_clients(name, replaced));
         let passed_on = passed_on.map(|(name, value)| (name.as_str(), value.as_bytes()));
         let asked = Asked {
             http: Some(Http {
                 method: required("x-forwarded-method")?,
                 path: required("x-forwarded-uri")?,
                 host,
-                raw_headers: passed_on
-                    .chain(handed.map(|ticket| (TICKET_HEADER, ticket.as_bytes())))
-                    .collect(),
+                raw_headers: passed_on.chain(shown).collect(),
                 ..Http::default()
             }),
             // Only named: its limits are those of the rooms file.
@@ -152,15 +163,12 @@ impl Gate {
     }
 }
 
-/// Whether a header is the client's own, and not what the proxy says about it. A ticket that was `handed` over takes
-/// the place of one that the client shows.
-fn is_the_clients(name: &HeaderName, handed: bool) -> bool {
+/// Whether a header is the client's own, and neither what the proxy says about it nor `replaced`.
+fn is_the_clients(name: &HeaderName, replaced: Option<&str>) -> bool {
     let name = name.as_str();
     // Whom the proxy heard from, at its end.
     let tells_address = name == "x-forwarded-for";
-    (tells_address || !name.starts_with(FORWARDED))
-        && name != HANDED_HEADER
-        && !(handed && name == TICKET_HEADER)
+    (tells_address || !name.starts_with(FORWARDED)) && name != HANDED_HEADER && Some(name) != replaced
 }
 
 /// The value of a header that may stand there once: of two, one may be the client's.

@@ -11,7 +11,6 @@ use crate::guard::once::Deed;
 use crate::room::decision::{Refusal, Verdict};
 use crate::room::gates::{Gates, Idempotency};
 use crate::room::policy::{OnOutage, Policy};
-use crate::room::token::Kind;
 use crate::routes::path::normalise_host;
 use crate::store::ledger::Holder;
 use crate::telemetry::metrics::label::counting::OnceScope;
@@ -53,7 +52,7 @@ pub(super) fn order_key(question: &Question<'_>, gates: &Gates) -> Result<Option
 
 impl Gate {
     /// Whether a user's request is known for a repeat before its room is asked, which might give it a number for nothing.
-    /// Who shows a pass takes none, and need not wait for this; and without a user a newcomer has no keys yet.
+    /// Who goes on with a place takes none, and need not wait for this; and without a user a newcomer has no keys yet.
     ///
     /// While the ledger is out nobody is stopped here: admission and the claim say what comes of it.
     pub(super) async fn is_known_repeat(
@@ -64,8 +63,7 @@ impl Gate {
         deadline: Instant,
     ) -> bool {
         let Some(whose) = self.user_of(question) else { return false };
-        let (shown, keys, now) = (self.shown(question, policy), self.rooms.keys(), self.rooms.now());
-        if shown.passes.iter().any(|pass| keys.verify(Kind::Pass, &policy.room, pass, now).is_ok()) {
+        if self.takes_no_number(question, policy) {
             return false;
         }
         let stopped = self.stopped(question, Some(policy), key, &whose, Wish::Look, deadline).await;

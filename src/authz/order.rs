@@ -11,7 +11,6 @@ use crate::room::decision::Refusal;
 use crate::room::deny::Asker;
 use crate::room::gates::{Anonymous, Gates};
 use crate::room::policy::Policy;
-use crate::room::token::Kind;
 
 /// What a question is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,9 +19,18 @@ pub(super) enum Purpose<'a> {
     Pass,
     /// For the answer to a request that was just not let through: nothing passes by it.
     Answer {
-        /// A ticket that was issued for this very request a moment ago and has not reached its visitor yet.
-        handed: Option<&'a str>,
+        /// A token that was issued for this very request a moment ago and has not reached its visitor yet.
+        handed: Option<Handed<'a>>,
     },
+}
+
+/// A token on its way from one answer to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Handed<'a> {
+    /// That of a place in line.
+    Ticket(&'a str),
+    /// That of a place inside, whose request was refused for itself.
+    Pass(&'a str),
 }
 
 /// A Check's request, before the gates.
@@ -59,18 +67,14 @@ impl Gate {
     ) -> Result<Option<OrderKey>, Refusal> {
         let is_stated = room.is_some() || *gates != Gates::default();
         let asking = Asking { gate: self, question, anonymous: gates.anonymous, is_stated, deadline };
-        let counted_before =
-            purpose != Purpose::Pass && room.is_some_and(|policy| self.is_in_line(question, policy));
-        let limits = if counted_before {
-            Limits::default()
-        } else {
-            Limits { ip: gates.limit_ip, user: gates.limit_user, client: gates.limit_client, api: None }
-        };
+        let limits =
+            Limits { ip: gates.limit_ip, user: gates.limit_user, client: gates.limit_client, api: None };
+        let is_counted = purpose == Purpose::Pass;
         let order = Order {
             guard: &self.guard,
             denials: gates.deny.then_some(&self.denials),
             room: room.map_or("", |policy| policy.room.as_str()),
-            limits,
+            limits: if is_counted { limits } else { Limits::default() },
             now: self.rooms.now(),
         };
         if let Some(reason) = order.turns_away(&asking).await {
@@ -83,16 +87,17 @@ impl Gate {
         {
             return Err(Refusal::Repeated);
         }
+        // The question before this one was counted. It is not believed that there was one where a number might be taken.
+        if !is_counted && !room.is_some_and(|policy| self.takes_no_number(question, policy)) {
+            let limited = Order { limits, ..order }.limited(&asking.asker()).await;
+            limited.map_or(Ok(()), Err)?;
+        }
         Ok(key)
     }
 
-    /// Whether a request shows a ticket, and no pass: it takes no number, and no way in.
-    fn is_in_line(&self, question: &Question<'_>, policy: &Policy) -> bool {
-        let (shown, keys, now) = (self.shown(question, policy), self.rooms.keys(), self.rooms.now());
-        let holds = |kind, tokens: &[String]| {
-            tokens.iter().any(|token| keys.verify(kind, &policy.room, token, now).is_ok())
-        };
-        holds(Kind::Ticket, &shown.tickets) && !holds(Kind::Pass, &shown.passes)
+    /// Whether a request goes on with the place that it shows, as far as is known here.
+    pub(super) fn takes_no_number(&self, question: &Question<'_>, policy: &Policy) -> bool {
+        self.rooms.goes_on(policy, &self.shown(question, policy))
     }
 
     /// Whether a request may be turned away, so that it must go the long way. Not counted.

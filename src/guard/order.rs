@@ -60,8 +60,8 @@ impl Order<'_> {
         }
         // Before a token is verified, which costs more than looking at an address. A user who is known already is held to
         // all limits at once: what one refuses, no other counts.
-        if let Some(limited) = self.beyond(&asker, self.limits).await {
-            return Some(Refusal::Limited(limited));
+        if let Some(limited) = self.limited(&asker).await {
+            return Some(limited);
         }
         let known = asker.subject;
         if let Err(reason) = caller.identify().await {
@@ -77,6 +77,11 @@ impl Order<'_> {
         }
         let limits = Limits { user: self.limits.user, ..Limits::default() };
         self.beyond(&asker, limits).await.map(Refusal::Limited)
+    }
+
+    /// Whether a caller who is known by now is beyond a limit; counted.
+    pub async fn limited(&self, asker: &Asker<'_>) -> Option<Refusal> {
+        self.beyond(asker, self.limits).await.map(Refusal::Limited)
     }
 
     fn denies(&self, asker: &Asker<'_>) -> bool {

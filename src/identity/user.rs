@@ -19,6 +19,15 @@ pub struct User {
     id: Subject,
 }
 
+/// Whether a `sub` can be a user's name: not empty, not over [`MAX_SUBJECT`], and fit for a header.
+pub fn is_name(sub: &str) -> bool {
+    fits(sub, MAX_SUBJECT)
+}
+
+fn fits(text: &str, longest: usize) -> bool {
+    (1..=longest).contains(&text.len()) && text.trim() == text && !text.contains(|c: char| c.is_control())
+}
+
 impl std::fmt::Debug for User {
     /// Names of users are nobody's business: a log shows that there is one.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -29,12 +38,7 @@ impl std::fmt::Debug for User {
 impl User {
     /// The user `name` of an issuer; `None` if a text is empty, too long, or does not fit into a header.
     pub fn new(issuer: &str, name: String, kind: Option<String>, ends_at: Millis) -> Option<Self> {
-        let fits = |text: &str, longest: usize| {
-            (1..=longest).contains(&text.len())
-                && text.trim() == text
-                && !text.contains(|c: char| c.is_control())
-        };
-        let fit = fits(&name, MAX_SUBJECT) && kind.as_deref().is_none_or(|kind| fits(kind, MAX_KIND));
+        let fit = is_name(&name) && kind.as_deref().is_none_or(|kind| fits(kind, MAX_KIND));
         let id = Subject::of(&[issuer, &name]);
         fit.then(|| Self { issuer: issuer.into(), name, kind, ends_at, id })
     }

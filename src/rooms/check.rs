@@ -8,7 +8,7 @@ use crate::room::decision::{
     Admission, Facts, PassShown, Step, Verdict, Wait, bypass, decide, without_store,
 };
 use crate::room::policy::{Policy, Source};
-use crate::room::snapshot::Snapshot;
+use crate::room::snapshot::{Known, Snapshot};
 use crate::room::standing::{Place, Status};
 use crate::room::state::{Newcomer, Outcome};
 use crate::room::token::Claims;
@@ -72,6 +72,45 @@ impl Rooms {
         }
     }
 
+    /// Whether a Check of a request that shows this goes on with a place that it has, so that it takes no number: as far as
+    /// is known here, without asking the store.
+    pub fn goes_on(&self, policy: &Policy, shown: &Shown) -> bool {
+        let Some((room, snapshot)) =
+            self.known(&policy.room).and_then(|room| Some((room.clone(), room.snapshot()?)))
+        else {
+            return false;
+        };
+        let pass = self.valid_pass(&room, Some(&snapshot), shown);
+        let ticket = if pass.is_some() { None } else { self.held(&room, Some(&snapshot), shown) };
+        let facts = self.facts(&room, policy, shown, Some(&snapshot), pass.as_ref(), ticket.as_ref());
+        match decide(&facts) {
+            Step::Admit | Step::Wait(_) | Step::Called => true,
+            Step::Enter => facts.known == Some(Known::Called),
+            Step::Renew | Step::Arrive | Step::Refuse(_) => false,
+        }
+    }
+
+    fn facts<'f>(
+        &self,
+        room: &Room,
+        policy: &'f Policy,
+        shown: &Shown,
+        snapshot: Option<&Snapshot>,
+        pass: Option<&'f (Claims, &str)>,
+        ticket: Option<&'f Claims>,
+    ) -> Facts<'f> {
+        let pass =
+            pass.map(|(claims, _)| PassShown { claims, may_be_lost: room.may_have_lost(snapshot, claims) });
+        Facts {
+            policy,
+            has_subject: shown.subject.is_some(),
+            pass,
+            ticket,
+            known: ticket.zip(snapshot).map(|(ticket, s)| room.know(s, ticket.place())),
+            now: self.now(),
+        }
+    }
+
     /// Decides and does the next step; `None`: the store has called the pass's session over.
     async fn step(
         &self,
@@ -85,16 +124,7 @@ impl Rooms {
             Some(_) => None,
             None => self.held(room, snapshot, shown),
         };
-        let facts = Facts {
-            policy,
-            has_subject: shown.subject.is_some(),
-            pass: pass
-                .as_ref()
-                .map(|(claims, _)| PassShown { claims, may_be_lost: room.may_have_lost(snapshot, claims) }),
-            ticket: ticket.as_ref(),
-            known: ticket.as_ref().zip(snapshot).map(|(ticket, s)| room.know(s, ticket.place())),
-            now: self.now(),
-        };
+        let facts = self.facts(room, policy, shown, snapshot, pass.as_ref(), ticket.as_ref());
         let verdict = match (decide(&facts), &pass, &ticket) {
             (Step::Refuse(reason), ..) => Verdict::refuse(Some(&room.name), reason),
             (Step::Admit, Some((claims, token)), _) => self.admit_as_is(room, claims, token),

@@ -17,27 +17,27 @@ use crate::probe::Mood;
 use crate::world::World;
 
 /// The endpoint over a world with a rooms file: `shop` on `/shop`, under these limits.
-struct Door {
-    world: World,
+pub(crate) struct Door {
+    pub(crate) world: World,
     router: Router,
 }
 
-struct Answered {
-    status: u16,
+pub(crate) struct Answered {
+    pub(crate) status: u16,
     headers: HeaderMap,
     body: String,
 }
 
 impl Answered {
-    fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
-    fn cookies(&self) -> Vec<&str> {
+    pub(crate) fn cookies(&self) -> Vec<&str> {
         self.headers.get_all("set-cookie").iter().map(|cookie| cookie.to_str().unwrap()).collect()
     }
 
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
 }
@@ -57,9 +57,13 @@ impl Door {
     }
 
     /// The same with these gates.
-    fn with(words: &str, gates: &[(&str, &str)]) -> Self {
+    pub(crate) fn with(words: &str, gates: &[(&str, &str)]) -> Self {
+        Self::over(World::new(), words, gates)
+    }
+
+    /// The same over this world.
+    pub(crate) fn over(world: World, words: &str, gates: &[(&str, &str)]) -> Self {
         let gates = Gates::default().with(gates.iter().copied()).unwrap();
-        let world = World::new();
         let path = PathRule::Prefix("/shop".into());
         let matchers = vec![Matcher { host: HostRule::Any, path, methods: Vec::new() }];
         let room = Room { policy: (*policy(words)).clone(), gates, matchers };
@@ -67,7 +71,7 @@ impl Door {
         Self { router: router(Arc::new(gate)), world }
     }
 
-    async fn ask(&self, query: &str, headers: &[(&str, &str)]) -> Answered {
+    pub(crate) async fn ask(&self, query: &str, headers: &[(&str, &str)]) -> Answered {
         let mut request = Request::builder().uri(format!("/anteroom/v1/auth{query}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -81,13 +85,13 @@ impl Door {
     }
 
     /// Asks about `GET /shop` with these headers of the client.
-    async fn shop(&self, query: &str, headers: &[(&str, &str)]) -> Answered {
+    pub(crate) async fn shop(&self, query: &str, headers: &[(&str, &str)]) -> Answered {
         self.ask(query, &[&SHOP, headers].concat()).await
     }
 }
 
 /// The cookie of a `Set-Cookie`.
-fn pair(cookie: &str) -> &str {
+pub(crate) fn pair(cookie: &str) -> &str {
     cookie.split(';').next().unwrap()
 }
 
@@ -331,7 +335,7 @@ fn traefiks_configuration_is_yaml_and_hands_on_what_is_needed() {
             texts.push(text.into_owned());
         }
     }
-    for needed in ["^X-Anteroom-", "anteroom_pass_shop", "anteroom_ticket_shop"] {
+    for needed in ["^X-(Anteroom-|User-(Id|Type)$)", "anteroom_pass_shop", "anteroom_ticket_shop"] {
         assert!(texts.iter().any(|text| text == needed), "{needed}");
     }
     assert!(texts.iter().any(|text| text.ends_with("/anteroom/v1/auth?room=shop")));

@@ -25,6 +25,7 @@ mod identity;
 mod jwks_server;
 mod leave;
 mod memory;
+mod nginx;
 mod once;
 mod operators;
 mod outage;

@@ -140,3 +140,24 @@ async fn an_order_is_the_same_however_its_host_is_written() {
     }
     assert_eq!(answer(&gate, to("other.test")).await, 200);
 }
+
+/// A pass may come along for long after it has stopped to count.
+#[tokio::test(start_paused = true)]
+async fn a_repeat_with_a_pass_given_back_takes_no_number() {
+    let world = World::new();
+    let gate = world.gate(10);
+    let entered = ask(&gate, order("17", "a")).await;
+    let pass = cookie(&entered);
+    let room = world.room("capacity=100");
+    let token = pass.split_once('=').unwrap().1;
+    world.rooms.leave_room(&room, &crate::world::pass(token)).await.unwrap();
+    world.rooms.refresh(&room).await.unwrap();
+    for stream in ["18", "19", "20"] {
+        let mut again = order(stream, "a");
+        let http = again.attributes.as_mut().unwrap().request.as_mut().unwrap().http.as_mut().unwrap();
+        http.headers.insert("cookie".into(), pass.clone());
+        assert_eq!(answer(&gate, again).await, 409);
+    }
+    let newcomer = ask(&gate, question("room=shop capacity=100", &[])).await;
+    assert_eq!(crate::gate::headers(&newcomer)["x-anteroom-number"], "2");
+}

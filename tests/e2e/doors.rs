@@ -6,11 +6,13 @@ use serde_json::Value;
 use crate::harness::doors::replace;
 use crate::harness::visitor::{Answer, Visitor};
 use crate::harness::{SOON, Scene, until};
+use crate::identity::now;
 use crate::protocols::raw;
+use crate::signer::{AUDIENCE, ISSUER, Signer, claims, jwks};
 use crate::trespass::assert_all_lead_to_the_line;
 
 async fn nginx(test: &str) -> Scene {
-    Scene::behind_nginx(test, |config| config).await
+    Scene::behind_nginx(test, &[], |config| config).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -20,7 +22,7 @@ async fn nginx_two_enter_and_the_third_waits_polls_streams_and_enters() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn caddy_two_enter_and_the_third_waits_polls_streams_and_enters() {
-    the_whole_way(&Scene::behind_caddy("caddy_the_whole_way").await).await;
+    the_whole_way(&Scene::behind_caddy("caddy_the_whole_way", &[]).await).await;
 }
 
 async fn the_whole_way(scene: &Scene) {
@@ -93,7 +95,7 @@ async fn nginx_lets_nobody_say_who_they_are_or_walk_around() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn caddy_lets_nobody_say_who_they_are_or_walk_around() {
-    nobody_walks_around(&Scene::behind_caddy("caddy_nobody_walks_around").await).await;
+    nobody_walks_around(&Scene::behind_caddy("caddy_nobody_walks_around", &[]).await).await;
 }
 
 async fn nobody_walks_around(scene: &Scene) {
@@ -104,6 +106,9 @@ async fn nobody_walks_around(scene: &Scene) {
         ("x-anteroom-pass", "spoofed"),
         ("x-anteroom-ticket", "spoofed"),
         ("x-anteroom-handed", "spoofed"),
+        ("x-user-id", "spoofed"),
+        ("x-user-type", "spoofed"),
+        ("x_user_id", "spoofed"),
     ];
     let inside = scene.visitor();
     for path in ["/shop", "/shop", "/open"] {
@@ -132,13 +137,42 @@ async fn nobody_walks_around(scene: &Scene) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn behind_nginx_and_caddy_the_backend_hears_who_asks_from_the_token() {
+    let (folder, signer) = (tempfile::tempdir().unwrap(), Signer::es256("a"));
+    std::fs::write(folder.path().join("jwks.json"), jwks(&[&signer])).unwrap();
+    let file = folder.path().join("identity.yaml");
+    let text = format!(
+        "issuers:\n- {{issuer: '{ISSUER}', audiences: [{AUDIENCE}], jwks: {{file: jwks.json}}, algorithms: [ES256]}}\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    let flag = format!("--identity={}", file.display());
+    let bearer = format!("Bearer {}", signer.sign(&claims("ann", now())));
+    for scene in [
+        Scene::behind_nginx("nginx_hears_who_asks", &[&flag], |config| config).await,
+        Scene::behind_caddy("caddy_hears_who_asks", &[&flag]).await,
+    ] {
+        let spoofed = [("x-user-id", "root"), ("X-USER-TYPE", "root"), ("authorization", bearer.as_str())];
+        let visitor = scene.visitor();
+        for _ in 0..2 {
+            let answer = visitor.send(Method::GET, "/shop", &spoofed).await;
+            let headers = &answer.json()["headers"];
+            assert_eq!((answer.status, &headers["x-user-id"]), (200, &"ann".into()), "{answer:?}");
+            assert!(headers["x-user-type"].is_null(), "{headers}");
+        }
+        let nobody = visitor.send(Method::GET, "/shop", &spoofed[..2]).await;
+        let headers = &nobody.json()["headers"];
+        assert!(nobody.status == 200 && headers["x-user-id"].is_null(), "{headers}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nginx_hands_on_heads_bodies_and_upgrades() {
     heads_bodies_and_upgrades(&nginx("nginx_heads_bodies_and_upgrades").await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn caddy_hands_on_heads_bodies_and_upgrades() {
-    heads_bodies_and_upgrades(&Scene::behind_caddy("caddy_heads_bodies_and_upgrades").await).await;
+    heads_bodies_and_upgrades(&Scene::behind_caddy("caddy_heads_bodies_and_upgrades", &[]).await).await;
 }
 
 async fn heads_bodies_and_upgrades(scene: &Scene) {
@@ -182,7 +216,7 @@ async fn nginx_says_so_when_anteroom_is_gone_and_goes_on_when_it_is_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn caddy_says_so_when_anteroom_is_gone_and_goes_on_when_it_is_back() {
-    gone_and_back(Scene::behind_caddy("caddy_gone_and_back").await).await;
+    gone_and_back(Scene::behind_caddy("caddy_gone_and_back", &[]).await).await;
 }
 
 async fn gone_and_back(mut scene: Scene) {
@@ -202,7 +236,7 @@ async fn gone_and_back(mut scene: Scene) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nginx_lets_all_in_without_anteroom_where_it_is_told_to() {
-    let mut scene = Scene::behind_nginx("nginx_lets_all_in_without_anteroom", |config| {
+    let mut scene = Scene::behind_nginx("nginx_lets_all_in_without_anteroom", &[], |config| {
         let config = replace(&config, "# proxy_intercept_errors on;", "proxy_intercept_errors on;");
         let line = "error_page 500 502 503 504 = @anteroom_open;";
         let config = replace(&config, &format!("# {line}"), line);

@@ -136,9 +136,10 @@ impl Scene {
     pub(crate) async fn behind(
         name: &'static str,
         test: &str,
+        flags: &[&str],
         command: impl FnOnce(&Ports, &Path) -> Command,
     ) -> Self {
-        Self::start(name, test, Backend::start().await, &[], command).await
+        Self::start(name, test, Backend::start().await, flags, command).await
     }
 
     async fn start(

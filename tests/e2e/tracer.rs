@@ -12,12 +12,12 @@ async fn envoy_an_old_client_moves_over_without_a_change() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nginx_an_old_client_moves_over_without_a_change() {
-    old_client(&Scene::behind_nginx("tracer_nginx", |config| config).await).await;
+    old_client(&Scene::behind_nginx("tracer_nginx", &[], |config| config).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn caddy_an_old_client_moves_over_without_a_change() {
-    old_client(&Scene::behind_caddy("tracer_caddy").await).await;
+    old_client(&Scene::behind_caddy("tracer_caddy", &[]).await).await;
 }
 
 async fn old_client(scene: &Scene) {

@@ -1,12 +1,14 @@
 //! A Check's answer as HTTP, in the form that each proxy can use.
 
+use std::borrow::Cow;
+
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::{Door, TICKET_HEADER, Unclear};
+use super::{Door, HANDED_PASS, PASS_HEADER, TICKET_HEADER, Unclear};
 use crate::authz::request::Question;
 use crate::authz::response::Answer;
 use crate::authz::response::allowed::{Allowed, Told};
@@ -21,16 +23,20 @@ const SET_TICKET: HeaderName = HeaderName::from_static("x-anteroom-set-ticket");
 
 /// The answer that needs no page or JSON: for nginx, whoever is not let in.
 pub(super) fn in_short(door: Door, verdict: &Verdict) -> Option<Response> {
-    let ticket = match verdict {
+    let handed = match verdict {
         Verdict::Admit(_) | Verdict::Bypass(_) => return None,
-        Verdict::Wait(wait) => wait.ticket.as_ref().map(|(ticket, _)| ticket),
-        Verdict::Hold { .. } | Verdict::Refuse { .. } | Verdict::Error { .. } => None,
+        Verdict::Wait(wait) => wait.ticket.as_ref().map(|(ticket, _)| Cow::from(ticket)),
+        Verdict::Refuse { kept, .. } => {
+            let fresh = kept.as_ref().filter(|admission| admission.fresh);
+            fresh.map(|admission| Cow::from(format!("{HANDED_PASS}{}", admission.pass)))
+        }
+        Verdict::Hold { .. } | Verdict::Error { .. } => None,
     };
     (door == Door::Nginx).then(|| {
         let mut response = uncached(StatusCode::UNAUTHORIZED, Body::empty());
         // A JWS is always a header value.
-        if let Some(ticket) = ticket.and_then(|ticket| HeaderValue::from_str(ticket).ok()) {
-            response.headers_mut().insert(TICKET_HEADER, ticket);
+        if let Some(handed) = handed.and_then(|token| HeaderValue::from_str(&token).ok()) {
+            response.headers_mut().insert(TICKET_HEADER, handed);
         }
         response
     })
@@ -111,8 +117,9 @@ fn refused(door: Door, denied: DeniedHttpResponse) -> Response {
         put(response.headers_mut(), &header.key, &header.value);
     }
     if door == Door::NginxAnswer {
-        // The ticket shown was handed over by nginx: no word on whether the client keeps cookies. JSON holds it anyway.
+        // The token shown was handed over by nginx: no word on whether the client keeps cookies. JSON holds it anyway.
         response.headers_mut().remove(TICKET_HEADER);
+        response.headers_mut().remove(PASS_HEADER);
     }
     response
 }

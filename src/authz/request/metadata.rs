@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 
+use crate::identity::user::is_name;
 use crate::pb::envoy::config::core::v3::Metadata;
 use crate::room::policy::Mistake;
 
@@ -61,7 +62,8 @@ fn namespace<'a>(context: Option<&'a Metadata>, name: &str) -> Option<&'a Struct
 
 fn payload_subject(payload: &Value) -> Option<Subject<'_>> {
     let Some(Kind::StructValue(payload)) = &payload.kind else { return None };
-    let name = claim(&payload.fields, "sub").filter(|name| !name.is_empty())?;
+    // As where tokens are verified here: what the backend could not be told is nobody.
+    let name = claim(&payload.fields, "sub").filter(|name| is_name(name))?;
     // An issuer that is there but cannot be taken must not make two users one.
     let issuer = match payload.fields.get("iss") {
         Some(_) => claim(&payload.fields, "iss")?,

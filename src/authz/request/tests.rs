@@ -244,6 +244,8 @@ fn the_verified_user() {
         ("f_number", structure(&[("sub", Value { kind: Some(Kind::NumberValue(1.0)) })])),
         ("g_issuer", structure(&[("iss", structure(&[])), ("sub", text("eve"))])),
         ("h_flat", text("carol")),
+        ("i_lines", structure(&[("sub", text("eve\r\nx-user-id: root"))])),
+        ("j_blank", structure(&[("sub", text("root "))])),
     ];
     let mut request = asked(HttpRequest::default());
     request.attributes.as_mut().unwrap().metadata_context =
@@ -252,7 +254,9 @@ fn the_verified_user() {
     let question = Question::read(&message).unwrap();
     assert_eq!(question.subject(None), Some(Subject { issuer: "https://id", name: "alice" }));
     assert_eq!(question.subject(Some("c_other")), Some(Subject { issuer: "", name: "bob" }));
-    for key in ["a_header", "d_odd", "e_long", "f_number", "g_issuer", "h_flat", "missing"] {
+    for key in
+        ["a_header", "d_odd", "e_long", "f_number", "g_issuer", "h_flat", "i_lines", "j_blank", "missing"]
+    {
         assert_eq!(question.subject(Some(key)), None, "{key}");
     }
     request.attributes.as_mut().unwrap().metadata_context = Some(metadata("another.filter", &payloads));

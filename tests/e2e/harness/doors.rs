@@ -9,7 +9,11 @@ use super::{Scene, root};
 
 impl Scene {
     /// The scene behind nginx, with changes to `nginx/nginx.conf`.
-    pub(crate) async fn behind_nginx(test: &str, change: impl FnOnce(String) -> String) -> Self {
+    pub(crate) async fn behind_nginx(
+        test: &str,
+        flags: &[&str],
+        change: impl FnOnce(String) -> String,
+    ) -> Self {
         let nginx = |ports: &Ports, files: &Path| {
             let text = change(shipped("nginx/nginx.conf", files));
             // Of the system's folders nothing is used: the tests run as anybody.
@@ -27,11 +31,11 @@ impl Scene {
             command.args(["-g", &format!("daemon off; pid nginx.pid; error_log /dev/stderr warn; {user}")]);
             command
         };
-        Self::behind("nginx", test, nginx).await
+        Self::behind("nginx", test, flags, nginx).await
     }
 
     /// The scene behind Caddy.
-    pub(crate) async fn behind_caddy(test: &str) -> Self {
+    pub(crate) async fn behind_caddy(test: &str, flags: &[&str]) -> Self {
         let caddy = |ports: &Ports, files: &Path| {
             let text = shipped("caddy/Caddyfile", files).replace("250ms", "5s");
             let file = files.join("Caddyfile");
@@ -42,7 +46,7 @@ impl Scene {
             command.args(["run", "--adapter", "caddyfile", "--config"]).arg(file);
             command
         };
-        Self::behind("caddy", test, caddy).await
+        Self::behind("caddy", test, flags, caddy).await
     }
 }
 
