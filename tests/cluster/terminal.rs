@@ -148,6 +148,11 @@ async fn colours_are_there_unless_no_color_says_something() {
         }
         command
     };
+    until("the room is listed", SOON, || async {
+        let listed = command(replica.admin, &token, "list").output().await.unwrap();
+        String::from_utf8_lossy(&listed.stdout).contains("shop").then_some(())
+    })
+    .await;
     for (no_color, coloured) in [(None, true), (Some(""), true), (Some("1"), false)] {
         for (what, mut command, says) in [
             ("rooms", command(replica.admin, &token, "list"), "shop"),
@@ -159,7 +164,7 @@ async fn colours_are_there_unless_no_color_says_something() {
                 command.env("NO_COLOR", value);
             }
             let terminal = Terminal::of((24, 200), command);
-            let text = until("it says something", SOON, || async {
+            let text = until(&format!("{what} says {says:?}"), SOON, || async {
                 let text = terminal.text();
                 text.contains(says).then_some(text)
             })
