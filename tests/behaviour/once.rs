@@ -2,6 +2,7 @@
 
 use anteroom::authz::Gate;
 use anteroom::pb::envoy::service::auth::v3::CheckRequest;
+use anteroom::pb::envoy::service::auth::v3::attribute_context::HttpRequest;
 
 use crate::checkin::out_of_reach;
 use crate::gate::{ask, body, cookie, question, status};
@@ -9,11 +10,16 @@ use crate::world::World;
 
 const KEY: &str = "8e03978e-40d5-43dd-bc93-6894a57f9324";
 
+/// The request that is asked about.
+fn http_of(question: &mut CheckRequest) -> &mut HttpRequest {
+    question.attributes.as_mut().unwrap().request.as_mut().unwrap().http.as_mut().unwrap()
+}
+
 /// An order, as Envoy asks about the stream of this id.
 fn order(stream: &str, request_id: &str) -> CheckRequest {
     let words = "room=shop capacity=100 idempotency=require";
     let mut question = by_alice(question(words, &[("idempotency-key", KEY), ("x-request-id", request_id)]));
-    let http = question.attributes.as_mut().unwrap().request.as_mut().unwrap().http.as_mut().unwrap();
+    let http = http_of(&mut question);
     http.method = "POST".into();
     http.id = stream.into();
     question
@@ -107,7 +113,7 @@ async fn a_refused_order_keeps_the_place_that_it_was_given() {
     let headers = [("idempotency-key", KEY)];
     let by_newcomer = |headers: &[(&str, &str)]| {
         let mut order = question("room=shop capacity=1 idempotency=require", headers);
-        let http = order.attributes.as_mut().unwrap().request.as_mut().unwrap().http.as_mut().unwrap();
+        let http = http_of(&mut order);
         http.method = "POST".into();
         order
     };
@@ -130,7 +136,7 @@ async fn an_order_is_the_same_however_its_host_is_written() {
     let gate = world.gate(10);
     let to = |host: &str| {
         let mut order = order("", "a");
-        let http = order.attributes.as_mut().unwrap().request.as_mut().unwrap().http.as_mut().unwrap();
+        let http = http_of(&mut order);
         http.host = host.into();
         order
     };
@@ -154,7 +160,7 @@ async fn a_repeat_with_a_pass_given_back_takes_no_number() {
     world.rooms.refresh(&room).await.unwrap();
     for stream in ["18", "19", "20"] {
         let mut again = order(stream, "a");
-        let http = again.attributes.as_mut().unwrap().request.as_mut().unwrap().http.as_mut().unwrap();
+        let http = http_of(&mut again);
         http.headers.insert("cookie".into(), pass.clone());
         assert_eq!(answer(&gate, again).await, 409);
     }
