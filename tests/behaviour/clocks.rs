@@ -9,7 +9,7 @@ use anteroom::room::decision::{Admission, Verdict};
 use anteroom::room::policy::Source;
 use anteroom::room::state::{Beats, Newcomer, Outcome, Subject};
 use anteroom::rooms::visit::Shown;
-use anteroom::rooms::{Options, Room, Rooms};
+use anteroom::rooms::{Room, Rooms};
 use anteroom::telemetry::metrics::Metrics;
 use tracing::subscriber::DefaultGuard;
 
@@ -18,7 +18,7 @@ use crate::over_redis::{self, OverRedis, START_MS};
 use crate::policies::{name, policy, under};
 use crate::redis_server::{SOON, until_true};
 use crate::store::Subject as _;
-use crate::world::{TICK, pass, ring};
+use crate::world::{pass, ring};
 
 /// A moment more than time stands still for, a session, and ten minutes.
 const STEPS: [u64; 3] = [1_001, 20_000, 600_000];
@@ -86,16 +86,10 @@ struct Replica {
 
 impl Replica {
     fn at(ms: u64, redis: &OverRedis, words: &'static str) -> Self {
-        let options = Options {
-            tick: TICK,
-            store_budget: Duration::from_secs(20),
-            ticket_ttl: 3_600_000,
-            max_rooms: 10,
-            max_streams: 10,
-        };
         let metrics = Arc::new(Metrics::new(10));
         let clock = Clock::starting_at(ms);
-        let rooms = Arc::new(Rooms::new(options, redis.store(), ring(), clock, metrics.clone()));
+        let rooms =
+            Arc::new(Rooms::new(over_redis::options(), redis.store(), ring(), clock, metrics.clone()));
         let room = rooms.room_with(&policy(words), Source::ContextExtensions).unwrap();
         let (lines, kept) = Lines::keep("info");
         Self { rooms, room, metrics, words, lines, _kept: kept }

@@ -7,6 +7,7 @@ use anteroom::clock::HandClock;
 use anteroom::room::snapshot::{Known, Snapshot};
 use anteroom::room::standing::Place;
 use anteroom::room::state::{Beats, Call, Newcomer, Outcome};
+use anteroom::rooms::Options;
 use anteroom::store::Store;
 use anteroom::store::redis::RedisStore;
 use anteroom::store::redis::shards::{Health, Shards, Timing};
@@ -17,6 +18,7 @@ use async_trait::async_trait;
 use crate::policies::{name, under};
 use crate::redis_server::server::Server;
 use crate::store::{MAX_ROOMS, Subject, behaves_like_a_store, place};
+use crate::world::TICK;
 
 /// Any time will do; it moves by hand only.
 pub(crate) const START_MS: u64 = 1_700_000_000_000;
@@ -51,6 +53,17 @@ pub(crate) async fn fresh() -> OverRedis {
 }
 
 behaves_like_a_store!(crate::over_redis::fresh, flavor = "multi_thread", worker_threads = 2);
+
+/// The options of a replica that is ticked by hand.
+pub(crate) fn options() -> Options {
+    Options {
+        tick: TICK,
+        store_budget: Duration::from_secs(20),
+        ticket_ttl: 3_600_000,
+        max_rooms: 10,
+        max_streams: 10,
+    }
+}
 
 impl OverRedis {
     /// Sets its clock, forward or back.

@@ -10,7 +10,7 @@ use anteroom::room::policy::Source;
 use anteroom::room::state::Subject;
 use anteroom::rooms::poll::Turn;
 use anteroom::rooms::visit::Shown;
-use anteroom::rooms::{Options, Room, Rooms};
+use anteroom::rooms::{Room, Rooms};
 use anteroom::routes::{HostRule, Matcher, PathRule, Room as Filed, Routes};
 use anteroom::telemetry::metrics::Metrics;
 use axum::Router;
@@ -351,16 +351,9 @@ struct Replica {
 
 impl Replica {
     fn over(redis: &over_redis::OverRedis, words: &str) -> Self {
-        let options = Options {
-            tick: TICK,
-            store_budget: Duration::from_secs(20),
-            ticket_ttl: 3_600_000,
-            max_rooms: 10,
-            max_streams: 10,
-        };
         let clock = Clock::starting_at(over_redis::START_MS);
         let metrics = Arc::new(Metrics::new(10));
-        let rooms = Arc::new(Rooms::new(options, redis.store(), ring(), clock, metrics));
+        let rooms = Arc::new(Rooms::new(over_redis::options(), redis.store(), ring(), clock, metrics));
         let room = rooms.room_with(&policy(words), Source::ContextExtensions).unwrap();
         Self { rooms, room }
     }
